@@ -1,0 +1,390 @@
+//! The configuration after parsing. Everything here is legal by construction; durations, sizes and rates have units.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::secret::Secret;
+use crate::ids::{NodeId, TypeName};
+
+/// The whole configuration of a process.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Who this node is.
+    pub node: Node,
+    /// Where it listens, and whom it believes.
+    pub listen: Listen,
+    /// Transport security.
+    pub tls: Tls,
+    /// Where shared state lives.
+    pub store: Store,
+    /// Whose tokens are believed.
+    pub auth: Auth,
+    /// Which browser origins may connect.
+    pub origin: Origin,
+    /// Lifetimes, caps, liveness.
+    pub session: Session,
+    /// Sizes and counts.
+    pub size: Size,
+    /// CSRF tokens.
+    pub csrf: Csrf,
+    /// Limits by name; the built-in names are always present (see [`Limits`]).
+    pub limit: Limits,
+    /// Room rules, in file order.
+    pub room: Vec<RoomRule>,
+    /// Declared message types.
+    pub message: BTreeMap<TypeName, MessageRule>,
+    /// Logging.
+    pub log: Log,
+    /// `portcullis-gateway dev`: the demo page and its token issuer are served. Never set by a file.
+    pub dev: bool,
+}
+
+/// `[node]`
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// Default: the host name.
+    pub id: NodeId,
+    /// Worker threads; default: one a core.
+    pub workers: usize,
+    /// How long a drain may take before the remaining sockets are closed (default 30 s).
+    pub drain_deadline: Duration,
+    /// Over how long the `reconnect` delays of a drain are spread (default 10 s).
+    pub drain_spread: Duration,
+}
+
+/// `[listen]`
+#[derive(Debug, Clone)]
+pub struct Listen {
+    /// Clients connect here (default `127.0.0.1:8080`).
+    pub public: SocketAddr,
+    /// Health and metrics (default `127.0.0.1:9090`).
+    pub private: SocketAddr,
+    /// Whose `Forwarded`/`X-Forwarded-For` is believed (default nobody's).
+    pub trusted_proxies: Vec<IpNet>,
+    /// `/diagnostics/echo`: the codec alone, no policy; loopback only (default off).
+    pub diagnostics_echo: bool,
+    /// All TCP connections of the public port, upgraded or not (default 15,000; fitted to the descriptor limit).
+    pub max_connections: usize,
+    /// TCP connections from one address (/64 for v6) (default 1,000).
+    pub max_connections_per_ip: usize,
+    /// How long the whole request head, and the TLS handshake before it, may take (default 5 s each).
+    pub header_timeout: Duration,
+    /// The kernel's accept queue (default 1,024).
+    pub backlog: u32,
+}
+
+/// `tls.mode`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// This process ends TLS; plaintext is answered 426.
+    Required,
+    /// A trusted proxy ends TLS; a direct peer that is not trusted is refused.
+    Upstream,
+    /// Plaintext; loopback only, unless `insecure = true`.
+    Off,
+}
+
+/// `tls.min_version`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsVersion {
+    /// `"1.2"`
+    V12,
+    /// `"1.3"`
+    V13,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Default `required`.
+    pub mode: TlsMode,
+    /// PEM chain; needed with `required`.
+    pub cert_file: Option<PathBuf>,
+    /// PEM key; needed with `required`.
+    pub key_file: Option<PathBuf>,
+    /// Default 1.2.
+    pub min_version: TlsVersion,
+    /// Allow `off` on an address that is not loopback.
+    pub insecure: bool,
+    /// `Strict-Transport-Security` max-age (default one year; 0 turns it off).
+    pub hsts_max_age: Duration,
+}
+
+/// `[store]`
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// `memory:` is the only store of a single node.
+    pub url: StoreUrl,
+}
+
+/// `store.url`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// `memory:`
+    Memory,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// `[[auth.issuer]]`; at least one.
+    pub issuer: Vec<Issuer>,
+    /// Tolerated clock difference, at most 30 s (default 10 s).
+    pub leeway: Duration,
+    /// `exp − iat` at most this, itself at most 24 h (default 24 h).
+    pub max_token_life: Duration,
+}
+
+/// JWT algorithms that are believed at all; `none` cannot be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs)]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// `[[auth.issuer]]`
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    /// For logs and metrics.
+    pub name: String,
+    /// The exact `iss`.
+    pub issuer: String,
+    /// What `aud` must be or contain.
+    pub audience: String,
+    /// One family: all HMAC, or all RSA, or all ECDSA, or EdDSA.
+    pub algorithms: Vec<Algorithm>,
+    /// Where the keys come from.
+    pub keys: KeySource,
+    /// The claim with the roles: an array of strings, or one string with spaces (default `roles`).
+    pub roles_claim: String,
+    /// The claim with the tenant, if any.
+    pub tenant_claim: Option<String>,
+    /// Put before `sub` to make the user id; two issuers may not share one (default empty).
+    pub user_prefix: String,
+    /// The cookie that may carry the token; only where `origin.missing = "deny"`.
+    pub cookie: Option<String>,
+}
+
+/// Where an issuer's keys come from; exactly one.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// A shared secret of at least 32 bytes.
+    Secret(Secret),
+    /// A public key in PEM.
+    Pem(String),
+    /// A JWK set from a file.
+    JwksFile(PathBuf),
+    /// A JWK set over HTTPS (plain HTTP on loopback only).
+    JwksUrl(String),
+}
+
+/// One entry of `origin.allow`, parsed: exact scheme, host, port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OriginRule {
+    /// `https`, or `http` for development.
+    pub scheme: String,
+    /// Lower-case ASCII host; for a wildcard the part after `*.`.
+    pub host: String,
+    /// The port, the scheme's default filled in.
+    pub port: u16,
+    /// `https://*.example.com`: any subdomain, not the domain itself.
+    pub subdomains: bool,
+}
+
+/// `[origin]`
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who may connect from a browser (default nobody).
+    pub allow: Vec<OriginRule>,
+    /// Whether a client without an Origin header may connect, `missing = "allow" | "deny"` (default deny).
+    pub missing_allowed: bool,
+}
+
+/// `session.on_limit`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnLimit {
+    /// The newcomer is refused (429 `session_limit`).
+    Reject,
+    /// The oldest session is closed (4409) before the newcomer is let in.
+    EvictOldest,
+}
+
+/// `[session]`
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// Concurrent sessions of one user (default 5).
+    pub max_per_user: u32,
+    /// Default `reject`.
+    pub on_limit: OnLimit,
+    /// The longest a session may live (default 12 h).
+    pub absolute_timeout: Duration,
+    /// Close after this long without an application message (default off).
+    pub idle_timeout: Option<Duration>,
+    /// How often a silent peer is pinged (default 25 s).
+    pub ping_interval: Duration,
+    /// How long a pong may take (default 20 s).
+    pub pong_timeout: Duration,
+    /// How long before its expiry a token's holder is told (default 60 s).
+    pub expiry_warning: Duration,
+    /// How long the peer may take to answer a close frame (default 5 s).
+    pub close_timeout: Duration,
+    /// Rooms one session may be in (default 64).
+    pub max_rooms: usize,
+}
+
+/// `[size]`; all bounds are inclusive.
+#[derive(Debug, Clone)]
+pub struct Size {
+    /// One message, all fragments together (default 64 KiB).
+    pub message: usize,
+    /// Fragments of one message (default 64).
+    pub fragments: usize,
+    /// How long a fragmented message may take (default 10 s).
+    pub assembly_timeout: Duration,
+    /// Outgoing bytes that wait for one slow reader (default 256 KiB).
+    pub outbox: usize,
+    /// JSON nesting (default and at most 16).
+    pub json_depth: usize,
+    /// JSON values in one message (default 4,096).
+    pub json_nodes: usize,
+    /// Request head (default 16 KiB).
+    pub request_head: usize,
+    /// Header fields of a request (default 64).
+    pub request_headers: usize,
+}
+
+/// `[csrf]`
+#[derive(Debug, Clone)]
+pub struct Csrf {
+    /// Message types without a token besides `health-check` and `token_refresh` (default none).
+    pub exempt: Vec<TypeName>,
+    /// How often a session gets a new token (default 1 h).
+    pub rotate: Duration,
+    /// How long the token before it stays good (default 1 min).
+    pub grace: Duration,
+}
+
+/// A rate: so many each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// How many; at least one.
+    pub count: u32,
+    /// In how long.
+    pub period: Duration,
+}
+
+/// A rate and how much may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    /// The sustained rate.
+    pub rate: Rate,
+    /// How many may come at once beyond the sustained rate; at least one.
+    pub burst: u32,
+}
+
+/// The reserved limits; each has a built-in value that holds when nothing is configured.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Messages of one connection (100/min, burst 20).
+    pub message: Limit,
+    /// Payload bytes of one connection (1 MiB/min, burst 256 KiB).
+    pub bytes: Limit,
+    /// Control frames of one connection (60/min, burst 30).
+    pub control: Limit,
+    /// Connection attempts of one address, /64 for v6 (30/min, burst 30).
+    pub connect: Limit,
+    /// Failed authentications of one address, /64 for v6 (10/min, burst 10).
+    pub login: Limit,
+}
+
+/// `[[room]]`
+#[derive(Debug, Clone)]
+pub struct RoomRule {
+    /// `team.{t}`: `*` and `{name}` are one segment.
+    pub pattern: String,
+    /// A CEL condition over `claims`, `user`, `roles`, `tenant`, `room` and the pattern's names.
+    pub condition: Option<String>,
+    /// Roles that may join (any of them; empty: nobody). `"*"` is any authenticated user.
+    pub join: Vec<String>,
+    /// Roles that may publish (any of them; empty: nobody).
+    pub publish: Vec<String>,
+    /// Members may ask who is there, and are told who comes and goes.
+    pub presence: bool,
+    /// What is kept for those who come back, if anything.
+    pub history: Option<History>,
+}
+
+/// `history = { count, age }`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct History {
+    /// At most so many messages.
+    pub count: u32,
+    /// None older than this.
+    pub age: Duration,
+}
+
+/// Where a message type goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    /// To the members of `to.room`.
+    Room,
+    /// To the sessions of `to.user`.
+    User(UserReach),
+}
+
+/// `users = …` of a type that goes to users; default: refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserReach {
+    /// Any user.
+    Any,
+    /// Users of the sender's tenant.
+    SameTenant,
+}
+
+/// `[message.NAME]`
+#[derive(Debug, Clone)]
+pub struct MessageRule {
+    /// Roles that may send it (any of them; `"*"` is any authenticated user).
+    pub roles: Vec<String>,
+    /// Where it goes.
+    pub route: Route,
+    /// The sender gets its own message too (default true).
+    pub echo: bool,
+    /// A limit of this type for each connection.
+    pub rate: Option<Limit>,
+    /// Overrides `size.message` for this type, downwards.
+    pub max_size: Option<usize>,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// `tracing` filter (default `info`).
+    pub filter: String,
+    /// JSON lines (default) or text.
+    pub json: bool,
+}
+
+/// The key under which one address is limited: the address, or its /64 for v6.
+#[must_use]
+pub fn address_key(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::V4(v4),
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
+    }
+}

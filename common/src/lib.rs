@@ -1,0 +1,22 @@
+//! What gateway and coordinator must agree on.
+//!
+//! The modules in the order in which a message meets them: who somebody is, what time it is, what is said on the
+//! wire, what the operator allowed, and where state lives that more than one process must see.
+
+/// Names of users, sessions, rooms, nodes: newtypes that cannot hold an illegal value.
+pub mod ids;
+
+/// Time as a parameter: wall time for the wire, monotonic time for deadlines.
+pub mod clock;
+
+/// The wire contract: codes, client messages, gateway replies.
+pub mod wire;
+
+/// One TOML file, parsed into types that cannot be illegal.
+pub mod config;
+
+/// The generic cell rate algorithm behind every limit.
+pub mod gcra;
+
+/// Shared state: role traits, the memory store, the conformance suite.
+pub mod store;

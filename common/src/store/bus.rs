@@ -1,0 +1,137 @@
+//! The bus: rooms in one order for all, and mail to nodes (STATE §7).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::StoreFuture;
+use super::session::Holder;
+use crate::config::model::History;
+use crate::ids::{ClientId, NodeId, RoomName, SessionId, UserId};
+
+/// One message on its way: a canonical JSON object, complete but for what only the store knows (`offset`, `epoch`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// The JSON object, from `{` to `}`.
+    pub body: Bytes,
+    /// A session that does not get it (its sender, where the type says `echo = false`).
+    pub exclude: Option<SessionId>,
+}
+
+/// Makes a message idempotent for five minutes: the same user, destination and id is taken once.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Dedupe {
+    /// The sender.
+    pub user: UserId,
+    /// The client's id.
+    pub id: ClientId,
+}
+
+/// How long a [`Dedupe`] is remembered.
+pub const DEDUPE_WINDOW: std::time::Duration = std::time::Duration::from_secs(300);
+
+/// A place in a room's order. The epoch changes when the room's history is lost; offsets of two epochs do not compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// Counts the room's messages, from 1.
+    pub offset: u64,
+    /// The life of the room's order.
+    pub epoch: u64,
+}
+
+/// The store took the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Where it stands (for a duplicate: where the first one stands).
+    pub position: Position,
+    /// The same message was taken before; nothing was delivered again.
+    pub duplicate: bool,
+}
+
+/// A room message as a node gets it.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The room.
+    pub room: RoomName,
+    /// Where it stands.
+    pub position: Position,
+    /// What it is.
+    pub record: Record,
+}
+
+/// What came back for one who was away.
+#[derive(Debug, Clone)]
+pub struct Recovery {
+    /// What was missed, in order.
+    pub records: Vec<Delivery>,
+    /// Nothing is missing between `since` and the first of them.
+    pub complete: bool,
+    /// The room's position now.
+    pub position: Position,
+}
+
+/// Mail from node to node.
+#[derive(Debug, Clone)]
+pub enum NodeMail {
+    /// A message for the sessions that a user has on this node.
+    ToUser {
+        /// The user.
+        user: UserId,
+        /// The message.
+        record: Record,
+    },
+    /// Stop this session, then confirm in the ledger.
+    Evict {
+        /// Its user.
+        user: UserId,
+        /// The session to stop.
+        victim: Holder,
+    },
+    /// The slot this newcomer waits for is its own now.
+    Passed {
+        /// The newcomer.
+        to: Holder,
+    },
+}
+
+/// Where a node takes what the bus brings. Called on whatever thread the store uses, for one room in the room's order;
+/// must not block and must not call the bus.
+pub trait BusSink: Send + Sync {
+    /// A message of a subscribed room.
+    fn deliver(&self, delivery: Delivery);
+    /// Mail for this node.
+    fn mail(&self, mail: NodeMail);
+}
+
+/// Order: all subscribers of a room get its messages in one order, the order of their offsets, each at most once; a
+/// subscriber that missed some sees it by the jump. A sender's messages keep their order. `publish` answers when the
+/// store has taken the message; delivery may come before or after the answer. On outage nothing is queued.
+pub trait Bus: Send + Sync {
+    /// Names the one sink of a node; before it nothing is delivered there.
+    fn attach(&self, node: NodeId, sink: Arc<dyn BusSink>);
+
+    /// The node wants the room's messages from now on. Idempotent. Answers the room's position at that moment: every
+    /// later message will be delivered.
+    fn subscribe(&self, node: NodeId, room: RoomName) -> StoreFuture<'_, Position>;
+
+    /// The node has no member in the room any more. Idempotent.
+    fn unsubscribe(&self, node: NodeId, room: RoomName) -> StoreFuture<'_, ()>;
+
+    /// Appends to the room's order, keeps it as `keep` says, and delivers it: one step.
+    fn publish(
+        &self,
+        room: RoomName,
+        record: Record,
+        dedupe: Option<Dedupe>,
+        keep: Option<History>,
+    ) -> StoreFuture<'_, Published>;
+
+    /// What the room kept after `since`, at most `limit` records.
+    fn recover(&self, room: RoomName, since: Position, limit: usize) -> StoreFuture<'_, Recovery>;
+
+    /// Mail to a node. False when the node has no sink.
+    fn send(&self, node: NodeId, mail: NodeMail) -> StoreFuture<'_, bool>;
+
+    /// Takes a direct message's id: false when the same user has sent the same id to the same user before.
+    fn first(&self, dedupe: Dedupe, to: UserId) -> StoreFuture<'_, bool>;
+}

@@ -1,0 +1,95 @@
+//! The control log: everything that all nodes must know (STATE §6).
+
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::StoreFuture;
+use crate::clock::UnixMs;
+use crate::ids::{NodeId, SessionId, UserId};
+
+/// Whom an entry is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// One session.
+    Session(SessionId),
+    /// All sessions of a user.
+    User(UserId),
+    /// An address or range.
+    Network(IpNet),
+    /// A token by its `jti`.
+    Token(String),
+}
+
+/// What every node must know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "entry")]
+pub enum ControlEntry {
+    /// Close the target's sessions once (4409).
+    Kick {
+        /// Whose.
+        target: Target,
+        /// For the audit and the log.
+        reason: String,
+    },
+    /// Refuse the target until then, and close its sessions (4403).
+    Ban {
+        /// Whom.
+        target: Target,
+        /// Until when; `None`: until lifted.
+        until: Option<UnixMs>,
+        /// For the audit and the log.
+        reason: String,
+    },
+    /// The ban is lifted.
+    Lift {
+        /// Whose.
+        target: Target,
+    },
+    /// Tokens of this user issued at or before then are not good any more.
+    Revoke {
+        /// Whose.
+        user: UserId,
+        /// Compared with `iat`.
+        issued_until: UnixMs,
+    },
+    /// This node drains.
+    Drain {
+        /// Which.
+        node: NodeId,
+    },
+}
+
+/// A place in the log; later is larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct LogId(pub u64);
+
+/// An entry in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// Where it stands.
+    pub id: LogId,
+    /// When it was appended (store time).
+    pub at: UnixMs,
+    /// What it says.
+    pub entry: ControlEntry,
+}
+
+/// Where a node takes what the log brings; called in log order, must not block.
+pub trait ControlSink: Send + Sync {
+    /// The next entry.
+    fn apply(&self, logged: &Logged);
+}
+
+/// One order for all. State entries (bans, lifts, revocations) are kept as long as they matter; kicks and drains for a
+/// minute, so that a late reader does not act on old ones.
+pub trait ControlLog: Send + Sync {
+    /// Appends; every attached sink gets it.
+    fn append(&self, entry: ControlEntry) -> StoreFuture<'_, LogId>;
+
+    /// Hands over what is in force, in order, and everything later. The sink is held weakly nowhere: it lives as long
+    /// as the store.
+    fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId>;
+}

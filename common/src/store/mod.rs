@@ -1,0 +1,65 @@
+//! Shared state: one trait a role, each with its promises on atomicity, order, cost and outage; the memory store is
+//! their executable specification, and one conformance suite judges every implementation.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+/// Who holds a session slot: caps, eviction, resume.
+pub mod session;
+
+/// Which nodes live.
+pub mod lease;
+
+/// Rooms and node mail: one order a room, deduplicated, with what is kept for those who come back.
+pub mod bus;
+
+/// Who is in a room.
+pub mod presence;
+
+/// What every node must know: kicks, bans, revocations.
+pub mod control;
+
+/// Single-use connection tickets.
+pub mod ticket;
+
+/// The embedded store of a single process.
+pub mod memory;
+
+/// The suite that every implementation of the traits has to pass.
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
+
+/// What a store call returns: boxed, because stores are chosen at run time; a memory store's is ready at once.
+pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;
+
+/// Why a store could not do its part. Ours, never the peer's fault.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreFault {
+    /// Not reachable, or no answer in time.
+    #[error("the store did not answer: {0}")]
+    Unavailable(Arc<str>),
+    /// The store forgot: its era is not the caller's.
+    #[error("the store is of another era")]
+    Era,
+    /// A bound of the store itself was reached (memory store: rooms, sessions, records).
+    #[error("the store is full: {0}")]
+    Full(&'static str),
+}
+
+/// Every role, for the composition root to hand out.
+#[derive(Clone)]
+pub struct Stores {
+    /// Session slots.
+    pub ledger: Arc<dyn session::SessionLedger>,
+    /// Node leases.
+    pub lease: Arc<dyn lease::Leases>,
+    /// Rooms and node mail.
+    pub bus: Arc<dyn bus::Bus>,
+    /// Room members.
+    pub presence: Arc<dyn presence::Presence>,
+    /// The control log.
+    pub control: Arc<dyn control::ControlLog>,
+    /// Connection tickets.
+    pub tickets: Arc<dyn ticket::Tickets>,
+}

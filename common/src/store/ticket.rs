@@ -1,0 +1,16 @@
+//! Single-use connection tickets (`POST /v1/tickets`).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::StoreFuture;
+
+/// Atomic per ticket. Tickets are known by a keyed hash; the store never sees the ticket itself.
+pub trait Tickets: Send + Sync {
+    /// Keeps `record` under `ticket` for `ttl`.
+    fn issue(&self, ticket: [u8; 32], record: Bytes, ttl: Duration) -> StoreFuture<'_, ()>;
+
+    /// Takes the record: the first caller in time gets it, everybody else nothing.
+    fn redeem(&self, ticket: [u8; 32]) -> StoreFuture<'_, Option<Bytes>>;
+}
