@@ -50,7 +50,11 @@ pub trait Clock: Send + Sync {
     /// Wall time.
     fn wall(&self) -> UnixMs;
     /// Monotonic time.
-    fn mono(&self) -> Mono;
+    fn mono(&self) -> Mono {
+        Mono(self.nanos() / 1_000_000)
+    }
+    /// Monotonic time in nanoseconds, same zero: for limiters and round trips.
+    fn nanos(&self) -> u64;
 }
 
 /// The machine's clocks.
@@ -70,8 +74,8 @@ impl Clock for SystemClock {
         UnixMs(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, millis))
     }
 
-    fn mono(&self) -> Mono {
-        Mono(millis(self.0.elapsed()))
+    fn nanos(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -99,7 +103,7 @@ impl Clock for ManualClock {
         UnixMs(self.ms.load(Ordering::SeqCst))
     }
 
-    fn mono(&self) -> Mono {
-        Mono(self.ms.load(Ordering::SeqCst))
+    fn nanos(&self) -> u64 {
+        self.ms.load(Ordering::SeqCst).saturating_mul(1_000_000)
     }
 }

@@ -1,1 +1,231 @@
-//! (under construction)
+//! What happened, as types: each event emits its log line and its metric in one place, and is where its audit record
+//! will be made. No field holds a token, a payload or raw client input.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portcullis_common::ids::{RequestId, SessionId, UserId};
+use portcullis_common::store::StoreFault;
+use portcullis_common::wire::code::Close;
+use portcullis_common::wire::reject::Reject;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::metrics::{Metrics, Part};
+
+/// A handshake was refused.
+pub struct HandshakeRefused<'a> {
+    /// What the client was told it is called.
+    pub request: RequestId,
+    /// The client's address.
+    pub client: IpAddr,
+    /// Why.
+    pub reject: &'a Reject,
+}
+
+impl HandshakeRefused<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.handshake_refused(self.reject.code);
+        tracing::info!(
+            event = "handshake_refused", request = %self.request, client = %self.client,
+            code = self.reject.code.info().name, detail = %self.reject.detail,
+        );
+    }
+}
+
+/// A session began.
+pub struct SessionOpened<'a> {
+    /// The request that opened it.
+    pub request: RequestId,
+    /// The session.
+    pub session: SessionId,
+    /// Whose.
+    pub user: &'a UserId,
+    /// From where.
+    pub client: IpAddr,
+    /// The ledger's sequence: which change of the store this was.
+    pub seq: u64,
+}
+
+impl SessionOpened<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.handshakes_ok.inc();
+        metrics.sessions.inc();
+        tracing::info!(
+            event = "session_opened", request = %self.request, session = %self.session, user = %self.user,
+            client = %self.client, seq = self.seq,
+        );
+    }
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// We closed it.
+    Closed(Close),
+    /// The peer sent a close frame.
+    ByPeer,
+    /// The connection broke.
+    Abrupt,
+    /// Its actor panicked.
+    Panicked,
+}
+
+/// A session is over.
+pub struct SessionClosed<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// Whose.
+    pub user: &'a UserId,
+    /// How.
+    pub ended: Ended,
+    /// How long it lived.
+    pub lived: Duration,
+}
+
+impl SessionClosed<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.sessions.dec();
+        let how = match self.ended {
+            Ended::Closed(close) => {
+                metrics.closed(close);
+                close.info().name
+            }
+            Ended::ByPeer => {
+                metrics.closes_by_peer.inc();
+                "peer"
+            }
+            Ended::Abrupt => {
+                metrics.closes_abrupt.inc();
+                "abrupt"
+            }
+            Ended::Panicked => {
+                metrics.closed(Close::Internal);
+                "panic"
+            }
+        };
+        tracing::info!(
+            event = "session_closed", session = %self.session, user = %self.user, how,
+            lived_ms = u64::try_from(self.lived.as_millis()).unwrap_or(u64::MAX),
+        );
+    }
+}
+
+/// The ledger gave a slot back.
+pub struct SlotReleased<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// Whose.
+    pub user: &'a UserId,
+    /// The ledger's sequence.
+    pub seq: u64,
+    /// The newcomer that got the slot in the same step.
+    pub passed_to: Option<SessionId>,
+}
+
+impl SlotReleased<'_> {
+    /// Log only.
+    pub fn emit(&self) {
+        let passed_to = self.passed_to.map(|sid| sid.to_string());
+        tracing::info!(event = "slot_released", session = %self.session, user = %self.user, seq = self.seq, passed_to);
+    }
+}
+
+/// A message was refused.
+pub struct MessageRejected<'a> {
+    /// What the client was told it is called.
+    pub request: RequestId,
+    /// The session.
+    pub session: SessionId,
+    /// Why.
+    pub reject: &'a Reject,
+}
+
+impl MessageRejected<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.rejected(self.reject.code);
+        tracing::debug!(
+            event = "message_rejected", request = %self.request, session = %self.session,
+            code = self.reject.code.info().name, detail = %self.reject.detail,
+        );
+    }
+}
+
+/// A connection was refused before HTTP.
+pub struct ConnectionRefused<'a> {
+    /// The TCP peer.
+    pub peer: IpAddr,
+    /// Which cap.
+    pub detail: &'a str,
+}
+
+impl ConnectionRefused<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.refused_connections.inc();
+        tracing::debug!(event = "connection_refused", peer = %self.peer, detail = self.detail);
+    }
+}
+
+/// A panic was caught.
+pub struct PanicCaught {
+    /// `manager`, `connection`, `hub`
+    pub part: &'static str,
+}
+
+impl PanicCaught {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.panics.get_or_create(&Part { part: self.part }).inc();
+        tracing::error!(event = "panic_caught", part = self.part);
+    }
+}
+
+/// A store call failed.
+pub struct StoreFailed<'a> {
+    /// Which call.
+    pub call: &'static str,
+    /// Why.
+    pub fault: &'a StoreFault,
+}
+
+impl StoreFailed<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.store_faults.inc();
+        tracing::warn!(event = "store_failed", call = self.call, fault = %self.fault);
+    }
+}
+
+/// A full worker queue refused a room message.
+pub struct HubRefused {
+    /// Which worker.
+    pub worker: usize,
+}
+
+impl HubRefused {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.hub_refused.inc();
+        tracing::warn!(event = "hub_refused", worker = self.worker);
+    }
+}
+
+/// The node changed its state: `starting`, `ready`, `draining`, `stopped`.
+pub struct NodeState<'a> {
+    /// The node.
+    pub node: &'a str,
+    /// What it is now.
+    pub state: &'static str,
+}
+
+impl NodeState<'_> {
+    /// Log and metric.
+    pub fn emit(&self, draining: &Gauge) {
+        draining.set(i64::from(self.state == "draining"));
+        tracing::info!(event = "node_state", node = self.node, state = self.state);
+    }
+}

@@ -1,1 +1,250 @@
-//! (under construction)
+//! Rooms on one worker: a message crosses threads once a worker, is encoded once an encoding, and its bytes are shared.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use portcullis_common::ids::{RoomName, SessionId};
+use portcullis_common::store::bus::{Delivery, Record};
+
+use crate::admit::subprotocol::Protocol;
+use crate::session::peer::Peer;
+use crate::wire_out;
+
+/// What other threads hand to a worker's hub.
+#[derive(Debug)]
+pub enum HubMail {
+    /// A message of a room with members here.
+    Room(Delivery),
+    /// A message for some sessions here: places in the worker's table, checked by session id.
+    Peers(Vec<(u32, SessionId)>, Record),
+}
+
+impl HubMail {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Room(delivery) => delivery.record.body.len(),
+            Self::Peers(_, record) => record.body.len(),
+        }
+    }
+}
+
+/// Payload bytes that may wait in one worker's queue.
+const QUEUE_BYTES: usize = 64 << 20;
+/// Messages that may wait in one worker's queue.
+const QUEUE_LENGTH: usize = 1 << 16;
+/// Messages handled in one pass, so that a burst does not starve the sockets.
+const PASS: usize = 256;
+
+/// Messages held back for one member that is joining.
+const HELD: usize = 1_024;
+
+#[derive(Default)]
+struct Waiting {
+    mail: VecDeque<HubMail>,
+    bytes: usize,
+}
+
+/// The way into a worker's hub, from any thread. Bound: [`QUEUE_LENGTH`] messages, [`QUEUE_BYTES`] bytes; what does not
+/// fit is refused, and members see the jump in the room's offsets.
+#[derive(Default)]
+pub struct HubQueue {
+    waiting: Mutex<Waiting>,
+    waker: AtomicWaker,
+}
+
+impl HubQueue {
+    /// Queues, and wakes the worker if `wake`. False: the queue is full and the message is lost for this worker.
+    pub fn push(&self, mail: HubMail, wake: bool) -> bool {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let weight = mail.weight();
+        if waiting.mail.len() >= QUEUE_LENGTH || waiting.bytes + weight > QUEUE_BYTES {
+            return false;
+        }
+        waiting.bytes += weight;
+        waiting.mail.push_back(mail);
+        drop(waiting);
+        if wake {
+            self.waker.wake();
+        }
+        true
+    }
+
+    fn pop(&self) -> Option<HubMail> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mail = waiting.mail.pop_front()?;
+        waiting.bytes -= mail.weight();
+        Some(mail)
+    }
+}
+
+struct Member {
+    peer: Rc<Peer>,
+    /// Messages up to here are not for this member: it got them as recovered history.
+    after: u64,
+    /// While the store looks up what the member missed: what came meanwhile. At most [`HELD`]; then the oldest goes,
+    /// and the member sees the jump in the offsets.
+    held: Option<Box<VecDeque<Delivery>>>,
+}
+
+/// The hub of one worker.
+#[derive(Default)]
+pub struct Hub {
+    rooms: RefCell<HashMap<RoomName, Vec<Member>>>,
+    panics: Cell<u64>,
+    /// A test asked the next pass to panic.
+    #[cfg(feature = "fault-injection")]
+    pub fault: Cell<bool>,
+}
+
+impl Hub {
+    /// Adds a member. `hold`: what comes is held back for it until [`Hub::settle`]. Idempotent.
+    pub fn join(&self, room: &RoomName, peer: &Rc<Peer>, hold: bool) {
+        let mut rooms = self.rooms.borrow_mut();
+        let members = rooms.entry(room.clone()).or_default();
+        if members.is_empty() {
+            members.reserve_exact(1);
+        }
+        let held = hold.then(Box::default);
+        match members.iter_mut().find(|m| m.peer.sid == peer.sid) {
+            Some(member) => member.held = held,
+            None => members.push(Member { peer: Rc::clone(peer), after: 0, held }),
+        }
+        let mut of_peer = peer.rooms.borrow_mut();
+        if !of_peer.contains(room) {
+            if of_peer.is_empty() {
+                of_peer.reserve_exact(1);
+            }
+            of_peer.push(room.clone());
+        }
+    }
+
+    /// The member has everything up to `after`: what was held back behind it is delivered now.
+    pub fn settle(&self, room: &RoomName, peer: &Rc<Peer>, after: u64) {
+        let mut rooms = self.rooms.borrow_mut();
+        let members = rooms.get_mut(room).into_iter().flatten();
+        let Some(member) = members.into_iter().find(|m| m.peer.sid == peer.sid) else { return };
+        member.after = after;
+        for delivery in member.held.take().into_iter().flat_map(|held| *held) {
+            if delivery.position.offset > after && delivery.record.exclude != Some(peer.sid) {
+                peer.deliver(wire_out::delivery(&delivery, peer.protocol));
+            }
+        }
+    }
+
+    /// Removes a member; true when the room is empty on this worker now.
+    pub fn leave(&self, room: &RoomName, peer: &Peer) -> bool {
+        peer.rooms.borrow_mut().retain(|r| r != room);
+        let mut rooms = self.rooms.borrow_mut();
+        let Some(members) = rooms.get_mut(room) else { return false };
+        if let Some(at) = members.iter().position(|m| m.peer.sid == peer.sid) {
+            members.swap_remove(at);
+        }
+        let empty = members.is_empty();
+        if empty {
+            rooms.remove(room);
+        }
+        empty
+    }
+
+    /// Waits for mail and handles up to [`PASS`] messages; `peers` is the worker's table. Ready when there is more.
+    pub fn poll(&self, queue: &HubQueue, peers: &dyn PeerTable, cx: &mut Context<'_>) -> Poll<()> {
+        queue.waker.register(cx.waker());
+        if self.pass(queue, peers) { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Handles up to [`PASS`] messages; true when there may be more. A panic costs the message that caused it: the
+    /// rooms are rebuilt from the peers, and the rest of the queue is handled.
+    pub fn pass(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
+        for _ in 0..PASS {
+            let Some(mail) = queue.pop() else { return false };
+            if catch_unwind(AssertUnwindSafe(|| self.dispatch(mail, peers))).is_err() {
+                self.panics.set(self.panics.get() + 1);
+                self.rebuild(peers);
+            }
+        }
+        true
+    }
+
+    /// Panics survived so far.
+    #[must_use]
+    pub fn panics(&self) -> u64 {
+        self.panics.get()
+    }
+
+    fn dispatch(&self, mail: HubMail, peers: &dyn PeerTable) {
+        #[cfg(feature = "fault-injection")]
+        assert!(!self.fault.take(), "injected into the hub");
+        match mail {
+            HubMail::Room(delivery) => {
+                let mut rooms = self.rooms.borrow_mut();
+                let Some(members) = rooms.get_mut(&delivery.room) else { return };
+                let mut frames = Variants::default();
+                for member in members {
+                    if member.after >= delivery.position.offset || delivery.record.exclude == Some(member.peer.sid) {
+                        continue;
+                    }
+                    if let Some(held) = &mut member.held {
+                        if held.len() >= HELD {
+                            held.pop_front();
+                        }
+                        held.push_back(delivery.clone());
+                        continue;
+                    }
+                    let frame = frames.get(member.peer.protocol, || wire_out::delivery(&delivery, member.peer.protocol));
+                    member.peer.deliver(frame);
+                }
+            }
+            HubMail::Peers(places, record) => {
+                let mut frames = Variants::default();
+                for (slot, sid) in places {
+                    let Some(peer) = peers.peer(slot).filter(|p| p.sid == sid) else { continue };
+                    if record.exclude == Some(sid) {
+                        continue;
+                    }
+                    peer.deliver(frames.get(peer.protocol, || wire_out::direct(&record, peer.protocol)));
+                }
+            }
+        }
+    }
+
+    fn rebuild(&self, peers: &dyn PeerTable) {
+        let mut rooms = self.rooms.borrow_mut();
+        rooms.clear();
+        peers.each(&mut |peer| {
+            for room in peer.rooms.borrow().iter() {
+                rooms.entry(room.clone()).or_default().push(Member { peer: Rc::clone(peer), after: 0, held: None });
+            }
+        });
+    }
+}
+
+/// One frame an encoding, made when the first member needs it.
+#[derive(Default)]
+struct Variants {
+    json: Option<Bytes>,
+    msgpack: Option<Bytes>,
+}
+
+impl Variants {
+    fn get(&mut self, protocol: Protocol, make: impl FnOnce() -> Bytes) -> Bytes {
+        let slot = match protocol {
+            Protocol::Json => &mut self.json,
+            Protocol::Msgpack => &mut self.msgpack,
+        };
+        slot.get_or_insert_with(make).clone()
+    }
+}
+
+/// The worker's table of peers.
+pub trait PeerTable {
+    /// The peer at a place.
+    fn peer(&self, slot: u32) -> Option<Rc<Peer>>;
+    /// Every peer.
+    fn each(&self, visit: &mut dyn FnMut(&Rc<Peer>));
+}

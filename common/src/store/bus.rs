@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::StoreFuture;
-use super::session::Holder;
+use super::session::{Holder, Passed};
 use crate::config::model::History;
-use crate::ids::{ClientId, NodeId, RoomName, SessionId, UserId};
+use crate::ids::{ClientId, NodeId, RoomName, SessionId, TenantId, UserId};
 
 /// One message on its way: a canonical JSON object, complete but for what only the store knows (`offset`, `epoch`).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub enum NodeMail {
     ToUser {
         /// The user.
         user: UserId,
+        /// Only for sessions of this tenant, where the message may not leave it.
+        tenant: Option<TenantId>,
         /// The message.
         record: Record,
     },
@@ -88,10 +90,7 @@ pub enum NodeMail {
         victim: Holder,
     },
     /// The slot this newcomer waits for is its own now.
-    Passed {
-        /// The newcomer.
-        to: Holder,
-    },
+    Passed(Passed),
 }
 
 /// Where a node takes what the bus brings. Called on whatever thread the store uses, for one room in the room's order;

@@ -93,10 +93,12 @@ pub struct Passed {
 }
 
 /// How a session stopped counting, or whether it did not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Released {
     /// The change, if there was one: `None` when sid, epoch and generation matched no slot.
     pub seq: Option<u64>,
+    /// The slot was promised to a newcomer and is its own now, in the same step: tell its node.
+    pub passed: Option<Passed>,
 }
 
 /// What a resume gave back.
@@ -125,8 +127,7 @@ pub trait SessionLedger: Send + Sync {
     /// newcomer's slot is released.
     fn withdraw(&self, user: UserId, newcomer: Holder) -> StoreFuture<'_, Released>;
 
-    /// The session has stopped. An evicting slot passes to its newcomer instead (the answer then is `Passed`'s seq and
-    /// the newcomer finds out by [`SessionLedger::holds`]). Matches sid, epoch and generation; otherwise nothing.
+    /// The session has stopped. An evicting slot passes to its newcomer instead, as by [`SessionLedger::confirm`]. Matches sid, epoch and generation; otherwise nothing.
     fn release(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released>;
 
     /// The socket broke without a close: the slot is kept until `now + window` for the bearer of `token` (a keyed hash

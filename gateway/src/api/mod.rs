@@ -1,1 +1,63 @@
-//! (under construction)
+//! The private port: health and metrics. Nothing here is for clients.
+
+use std::sync::Arc;
+
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::web::{self, Data, ServiceConfig};
+use actix_web::{HttpResponse, Responder};
+use serde_json::json;
+
+use crate::node::Node;
+
+/// The content type of OpenMetrics 1.0.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Routes of the private port.
+pub fn routes(node: Arc<Node>) -> impl FnOnce(&mut ServiceConfig) + Clone {
+    move |config| {
+        config
+            .app_data(Data::from(node))
+            .route("/health/live", web::get().to(live))
+            .route("/health/ready", web::get().to(ready))
+            .route("/health", web::get().to(health))
+            .route("/metrics", web::get().to(metrics));
+    }
+}
+
+/// Alive: the process answers. Never says no while it can say anything.
+async fn live() -> impl Responder {
+    HttpResponse::Ok().json(json!({"status": "live"}))
+}
+
+/// Ready: new connections may be sent here; 503 with the reasons otherwise.
+async fn ready(node: Data<Node>) -> impl Responder {
+    let reasons = node.not_ready();
+    if reasons.is_empty() {
+        HttpResponse::Ok().json(json!({"status": "ready"}))
+    } else {
+        HttpResponse::ServiceUnavailable().json(json!({"status": "not_ready", "reasons": reasons}))
+    }
+}
+
+/// Everything an operator asks first, always 200.
+async fn health(node: Data<Node>) -> impl Responder {
+    let reasons = node.not_ready();
+    let status = if reasons.is_empty() { "ready" } else { "not_ready" };
+    HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
+        "status": status,
+        "reasons": reasons,
+        "node": node.id(),
+        "epoch": node.epoch.to_string(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptimeMs": node.clock.mono().0,
+        "sessions": node.registry.count(),
+        "connections": node.metrics.connections.get(),
+        "workers": node.config.node.workers,
+        "store": "memory",
+        "bans": node.bans.len(),
+    }))
+}
+
+async fn metrics(node: Data<Node>) -> impl Responder {
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, OPENMETRICS)).body(node.metrics.render())
+}

@@ -1,1 +1,160 @@
-//! (under construction)
+//! Where a message goes, once it has passed the pipeline.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_common::ids::{RoomName, UserId};
+use portcullis_common::store::StoreFault;
+use portcullis_common::store::bus::Published;
+use portcullis_common::wire::code::Code;
+use portcullis_common::wire::reject::Reject;
+use portcullis_common::wire::reply::{Ack, Acked, HealthCheck};
+
+use crate::admit::auth::{AuthError, Identity};
+use crate::events::StoreFailed;
+use crate::node::Node;
+use crate::pipeline::{Action, Passed, Target};
+use crate::session::connection::{Next, Turn};
+use crate::session::talk::Session;
+
+/// Which rooms exist, and who may do what in them.
+pub mod rooms;
+
+/// Joining, leaving, publishing.
+pub mod room;
+
+/// Messages to users.
+pub mod user;
+
+/// When a call that the store did not answer is worth another try.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// What became of a request, for its answer.
+pub struct Done {
+    /// The request's `id`.
+    pub id: Option<Box<str>>,
+    /// The room that it was about.
+    pub room: Option<RoomName>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// What a store call, or a token check, came to.
+pub enum Outcome {
+    /// A room message was taken, or not.
+    Published(Result<Published, StoreFault>),
+    /// A user message was taken (true: a duplicate), or not.
+    Sent(Result<bool, StoreFault>),
+    /// A room was entered, or not.
+    Joined(Result<room::Joined, StoreFault>),
+    /// A room was left.
+    Left,
+    /// Who is in a room.
+    Present(Result<(Vec<UserId>, usize), StoreFault>),
+    /// A token was checked.
+    Token(Box<Result<Identity, AuthError>>),
+}
+
+/// Carries a passed message to its route.
+///
+/// # Errors
+/// The refusal, where the route does not allow it.
+pub fn dispatch(session: &mut Session, passed: Passed<'_>, turn: &mut Turn<'_, '_>) -> Result<Next, Reject> {
+    let Passed { message, action } = passed;
+    let id = message.id.as_deref().map(Box::from);
+    match action {
+        Action::HealthCheck => {
+            session.say(&HealthCheck { id: id.as_deref(), now: turn.wall }, turn);
+            Ok(Next::Go)
+        }
+        Action::Ack => Ok(Next::Go),
+        Action::Join { room, since } => room::join(session, room, since, id, turn),
+        Action::Leave { room } => room::leave(session, room, id, turn),
+        Action::Presence { room } => room::presence(session, room, id, turn),
+        Action::Publish { rule, to: Target::Room(room) } => room::publish(session, &message, rule, room, id, turn),
+        Action::Publish { rule, to: Target::User(user) } => user::send(session, &message, rule, user, id, turn),
+        Action::TokenRefresh { token } => {
+            let (node, token, client) = (Arc::clone(&turn.worker.node), token.into_owned(), session.client);
+            let work = async move {
+                let result = check_token(&node, &token, client).await;
+                Done { id, room: None, outcome: Outcome::Token(Box::new(result)) }
+            };
+            Ok(session.call(work, true, turn))
+        }
+    }
+}
+
+async fn check_token(node: &Node, token: &str, client: IpAddr) -> Result<Identity, AuthError> {
+    let result = node.verifier.verify(token).await;
+    if matches!(result, Err(AuthError::Bad(_))) {
+        node.addresses.login_failed(client, node.clock.nanos());
+    }
+    result
+}
+
+/// Answers a request whose call is over.
+///
+/// # Errors
+/// The refusal to send instead of an ack.
+pub fn settle(
+    session: &mut Session,
+    outcome: Outcome,
+    id: Option<&str>,
+    room: Option<&RoomName>,
+    turn: &mut Turn<'_, '_>,
+) -> Result<(), Reject> {
+    let lost = |fault: StoreFault| {
+        StoreFailed { call: "route", fault: &fault }.emit(&turn.worker.node.metrics);
+        Reject::new(Code::StoreUnavailable, "the store did not answer").retry(STORE_RETRY)
+    };
+    match outcome {
+        Outcome::Published(published) => {
+            let Published { position, duplicate } = published.map_err(lost)?;
+            session.ack(id, room, Acked::Taken { position: Some(position), duplicate }, turn);
+        }
+        Outcome::Sent(duplicate) => session.ack(id, room, Acked::Sent { duplicate: duplicate.map_err(lost)? }, turn),
+        Outcome::Joined(joined) => {
+            let Some(room) = room else { return Ok(()) };
+            match joined {
+                Ok(joined) => room::joined(session, joined, id, room, turn),
+                Err(fault) => {
+                    turn.worker.hub.leave(room, turn.peer);
+                    return Err(lost(fault));
+                }
+            }
+        }
+        Outcome::Left => session.ack(id, room, Acked::Done, turn),
+        Outcome::Present(present) => {
+            let (users, sessions) = present.map_err(lost)?;
+            session.say(&Ack { id, room, done: Acked::Present { users: &users, sessions }, now: turn.wall }, turn);
+        }
+        Outcome::Token(result) => {
+            let identity = refresh(session, *result, turn)?;
+            let expires_at = identity.expires;
+            session.refreshed(identity, turn);
+            room::leave_forbidden(session, turn);
+            session.say(&Ack { id, room: None, done: Acked::Refreshed { expires_at }, now: turn.wall }, turn);
+        }
+    }
+    Ok(())
+}
+
+/// A token for a live session: the same user and tenant, a later end, not banned. Which of these it is not, the client
+/// is not told.
+fn refresh(session: &Session, result: Result<Identity, AuthError>, turn: &Turn<'_, '_>) -> Result<Identity, Reject> {
+    let new = match result {
+        Ok(identity) => identity,
+        Err(AuthError::Bad(bad)) => return Err(Reject::new(Code::Unauthenticated, bad.0)),
+        Err(AuthError::Unavailable(detail)) => return Err(Reject::new(Code::StoreUnavailable, detail).retry(STORE_RETRY)),
+    };
+    let old = &session.identity;
+    if new.user != old.user || new.tenant != old.tenant {
+        return Err(Reject::new(Code::Unauthenticated, "the new token is somebody else's"));
+    }
+    if new.expires <= old.expires {
+        return Err(Reject::new(Code::Conflict, "the new token does not end later"));
+    }
+    turn.worker.node.bans.check_identity(&new.user, new.token_id.as_deref(), new.issued, turn.wall)?;
+    Ok(new)
+}

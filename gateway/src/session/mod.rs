@@ -1,1 +1,28 @@
-//! (under construction)
+//! Live sessions.
+
+/// What waits to be written to one client.
+pub mod outbox;
+
+/// A connection as its worker's hub sees it.
+pub mod peer;
+
+/// Every live session of the node, outside any actor.
+pub mod registry;
+
+/// What one session says and hears.
+pub mod talk;
+
+/// What a session owes when it ends.
+pub mod guard;
+
+/// Ping, pong and the deadlines of a session.
+pub mod liveness;
+
+/// The actor of one connection.
+pub mod connection;
+
+/// The supervised actor that kicks, evicts, drains, renews.
+pub mod manager;
+
+/// The supervisor that survives a panic.
+pub mod supervise;

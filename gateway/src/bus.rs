@@ -1,0 +1,181 @@
+//! Between the store's bus and this node's workers: which worker has members of which room, and who waits for a slot.
+
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portcullis_common::ids::{NodeId, RoomName, SessionId};
+use portcullis_common::store::StoreFault;
+use portcullis_common::store::bus::{Bus, BusSink, Delivery, NodeMail, Position};
+use tokio::sync::oneshot;
+
+use crate::events::HubRefused;
+use crate::hub::{HubMail, HubQueue};
+use crate::metrics::Metrics;
+use crate::session::manager::ManagerHandle;
+use crate::session::registry::{Registry, SessionEntry};
+
+thread_local! {
+    /// The worker that this thread is, while it is inside a call of the bus: it drains its own queue afterwards, so
+    /// nobody has to wake it.
+    static PUBLISHING: Cell<Option<u16>> = const { Cell::new(None) };
+}
+
+/// Marks this thread as `worker`'s for the length of `call`.
+pub fn publishing<R>(worker: u16, call: impl FnOnce() -> R) -> R {
+    struct Reset(Option<u16>);
+    impl Drop for Reset {
+        fn drop(&mut self) {
+            PUBLISHING.set(self.0);
+        }
+    }
+    let _reset = Reset(PUBLISHING.replace(Some(worker)));
+    call()
+}
+
+/// The node's end of the bus. Bounds: rooms with members here (sessions × `session.max_rooms`); newcomers that wait
+/// for a slot (handshakes in flight).
+pub struct NodeBus {
+    node: NodeId,
+    bus: Arc<dyn Bus>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    /// Room → the workers with members, one bit each.
+    rooms: Mutex<HashMap<RoomName, u64>>,
+    /// One subscribe or unsubscribe of a room at a time, or the store could see them in the wrong order.
+    gates: Vec<tokio::sync::Mutex<()>>,
+    queues: Vec<HubQueue>,
+    waiting: Mutex<HashMap<SessionId, oneshot::Sender<u64>>>,
+    manager: std::sync::OnceLock<ManagerHandle>,
+}
+
+/// Locks that order subscriptions; rooms share them by hash.
+const GATES: usize = 64;
+
+impl NodeBus {
+    /// The end of the bus for `workers` workers (at most 64); attach it with [`NodeBus::attach`].
+    #[must_use]
+    pub fn new(node: NodeId, bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>, workers: usize) -> Self {
+        Self {
+            node,
+            bus,
+            registry,
+            metrics,
+            rooms: Mutex::default(),
+            gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
+            queues: (0..workers.clamp(1, 64)).map(|_| HubQueue::default()).collect(),
+            waiting: Mutex::default(),
+            manager: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// Starts to take what the store brings.
+    pub fn attach(self: &Arc<Self>, manager: ManagerHandle) {
+        let _ = self.manager.set(manager);
+        self.bus.attach(self.node.clone(), Arc::clone(self) as Arc<dyn BusSink>);
+    }
+
+    /// A worker's queue.
+    #[must_use]
+    pub fn queue(&self, worker: u16) -> Option<&HubQueue> {
+        self.queues.get(usize::from(worker))
+    }
+
+    fn gate(&self, room: &RoomName) -> Option<&tokio::sync::Mutex<()>> {
+        let sum = room.as_str().bytes().fold(0usize, |sum, b| sum.wrapping_mul(31).wrapping_add(usize::from(b)));
+        self.gates.get(sum % GATES)
+    }
+
+    /// The worker has a member in the room; answers the room's position, after which every message will come.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn enter(&self, worker: u16, room: &RoomName) -> Result<Position, StoreFault> {
+        let _turn = match self.gate(room) {
+            Some(gate) => Some(gate.lock().await),
+            None => None,
+        };
+        *self.rooms.lock().unwrap_or_else(PoisonError::into_inner).entry(room.clone()).or_default() |= 1 << worker;
+        self.bus.subscribe(self.node.clone(), room.clone()).await
+    }
+
+    /// The worker's hub has nobody in the room any more.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn exit(&self, worker: u16, room: &RoomName) -> Result<(), StoreFault> {
+        let _turn = match self.gate(room) {
+            Some(gate) => Some(gate.lock().await),
+            None => None,
+        };
+        let empty = {
+            let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+            let mask = rooms.get(room).copied().unwrap_or(0) & !(1 << worker);
+            if mask == 0 {
+                rooms.remove(room).is_some()
+            } else {
+                rooms.insert(room.clone(), mask);
+                false
+            }
+        };
+        if empty { self.bus.unsubscribe(self.node.clone(), room.clone()).await } else { Ok(()) }
+    }
+
+    /// A newcomer waits for its slot: ready with the ledger's sequence when the victim's node has passed it on.
+    pub fn await_slot(&self, sid: SessionId) -> oneshot::Receiver<u64> {
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(sid, sender);
+        receiver
+    }
+
+    /// The newcomer does not wait any more.
+    pub fn forget_slot(&self, sid: SessionId) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&sid);
+    }
+
+    fn push(&self, worker: usize, mail: HubMail) {
+        let Some(queue) = self.queues.get(worker) else { return };
+        let own = PUBLISHING.get().is_some_and(|w| usize::from(w) == worker);
+        if !queue.push(mail, !own) {
+            HubRefused { worker }.emit(&self.metrics);
+        }
+    }
+}
+
+impl BusSink for NodeBus {
+    fn deliver(&self, delivery: Delivery) {
+        let mask = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(&delivery.room).copied().unwrap_or(0);
+        let mut left = mask;
+        while left != 0 {
+            let worker = left.trailing_zeros() as usize;
+            left &= left - 1;
+            self.push(worker, HubMail::Room(delivery.clone()));
+        }
+    }
+
+    fn mail(&self, mail: NodeMail) {
+        match mail {
+            NodeMail::ToUser { user, tenant, record } => {
+                let mut by_worker: HashMap<u16, Vec<(u32, SessionId)>> = HashMap::new();
+                let reached = |e: &SessionEntry| tenant.is_none() || e.tenant == tenant;
+                for entry in self.registry.of_user(&user).into_iter().filter(|e| reached(e)) {
+                    by_worker.entry(entry.peer.worker).or_default().push((entry.peer.slot, entry.holder.sid));
+                }
+                for (worker, places) in by_worker {
+                    self.push(usize::from(worker), HubMail::Peers(places, record.clone()));
+                }
+            }
+            NodeMail::Evict { user, victim } => {
+                if let Some(manager) = self.manager.get() {
+                    manager.evict(user, victim);
+                }
+            }
+            NodeMail::Passed(passed) => {
+                let waiter = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&passed.to.sid);
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send(passed.seq);
+                }
+            }
+        }
+    }
+}

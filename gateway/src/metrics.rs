@@ -1,0 +1,170 @@
+//! Every metric of the node, by handle: counting costs one atomic addition. Names and labels are documented in
+//! docs/METRICS.md, which a test compares with what `/metrics` prints.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicU64;
+
+use portcullis_common::wire::code::{Close, Code};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// One label.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Label {
+    /// A code's name, a number, or `ok`; never client input.
+    pub code: &'static str,
+}
+
+/// `direction`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Direction {
+    /// `in` or `out`
+    pub direction: &'static str,
+}
+
+/// `part`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Part {
+    /// Which part of the node.
+    pub part: &'static str,
+}
+
+/// The handles.
+pub struct Metrics {
+    registry: Registry,
+    /// TCP connections of the public port.
+    pub connections: Gauge,
+    /// Live sessions.
+    pub sessions: Gauge,
+    /// Bytes that wait in outboxes, as of the last sweep, by worker.
+    pub outbox_bytes: Gauge,
+    /// Handshakes that became sessions.
+    pub handshakes_ok: Counter,
+    handshakes: BTreeMap<Code, Counter>,
+    rejects: BTreeMap<Code, Counter>,
+    closes: BTreeMap<Close, Counter>,
+    /// Connections that ended without a close frame from either side.
+    pub closes_abrupt: Counter,
+    /// Closes begun by the peer.
+    pub closes_by_peer: Counter,
+    /// Connections refused before HTTP: caps.
+    pub refused_connections: Counter,
+    /// Application messages taken from clients.
+    pub messages_in: Counter,
+    /// Frames queued for clients.
+    pub messages_out: Counter,
+    /// Bytes read from upgraded sockets.
+    pub bytes_in: Counter,
+    /// Bytes written to upgraded sockets.
+    pub bytes_out: Counter,
+    /// Ping to pong, in seconds.
+    pub round_trip: Histogram,
+    /// Panics that were caught.
+    pub panics: Family<Part, Counter>,
+    /// Store calls that failed.
+    pub store_faults: Counter,
+    /// Room messages that a full worker queue refused.
+    pub hub_refused: Counter,
+    /// 1 while the node drains.
+    pub draining: Gauge,
+    /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
+    pub heartbeat: Vec<AtomicU64>,
+}
+
+impl Metrics {
+    /// All metrics at zero, every label of the code registry present.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let mut r = Registry::with_prefix("portcullis");
+        let handshakes = Family::<Label, Counter>::default();
+        let rejects = Family::<Label, Counter>::default();
+        let closes = Family::<Label, Counter>::default();
+        let messages = Family::<Direction, Counter>::default();
+        let bytes = Family::<Direction, Counter>::default();
+        let panics = Family::<Part, Counter>::default();
+        r.register("handshakes", "Opening handshakes by outcome", handshakes.clone());
+        r.register("rejects", "Messages refused, by code", rejects.clone());
+        r.register("closes", "Connections closed, by close code", closes.clone());
+        r.register("messages", "WebSocket messages by direction", messages.clone());
+        r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
+        r.register("panics", "Panics that were caught, by part", panics.clone());
+        let code = |name| Label { code: name };
+        let direction = |name| Direction { direction: name };
+        Self {
+            connections: gauge(&mut r, "connections", "TCP connections of the public port"),
+            sessions: gauge(&mut r, "sessions", "Live sessions"),
+            outbox_bytes: gauge(&mut r, "outbox_bytes", "Bytes that wait to be written to clients"),
+            draining: gauge(&mut r, "draining", "1 while the node drains"),
+            refused_connections: counter(&mut r, "refused_connections", "Connections refused before HTTP"),
+            store_faults: counter(&mut r, "store_faults", "Store calls that failed"),
+            hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),
+            round_trip: round_trip(&mut r),
+            handshakes_ok: handshakes.get_or_create(&code("ok")).clone(),
+            handshakes: Code::ALL.iter().map(|c| (*c, handshakes.get_or_create(&code(c.info().name)).clone())).collect(),
+            rejects: Code::ALL.iter().map(|c| (*c, rejects.get_or_create(&code(c.info().name)).clone())).collect(),
+            closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create(&code(c.info().name)).clone())).collect(),
+            closes_abrupt: closes.get_or_create(&code("abrupt")).clone(),
+            closes_by_peer: closes.get_or_create(&code("peer")).clone(),
+            messages_in: messages.get_or_create(&direction("in")).clone(),
+            messages_out: messages.get_or_create(&direction("out")).clone(),
+            bytes_in: bytes.get_or_create(&direction("in")).clone(),
+            bytes_out: bytes.get_or_create(&direction("out")).clone(),
+            panics,
+            heartbeat: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            registry: r,
+        }
+    }
+
+    /// A handshake was refused.
+    pub fn handshake_refused(&self, code: Code) {
+        if let Some(counter) = self.handshakes.get(&code) {
+            counter.inc();
+        }
+    }
+
+    /// A message was refused.
+    pub fn rejected(&self, code: Code) {
+        if let Some(counter) = self.rejects.get(&code) {
+            counter.inc();
+        }
+    }
+
+    /// We closed a connection.
+    pub fn closed(&self, close: Close) {
+        if let Some(counter) = self.closes.get(&close) {
+            counter.inc();
+        }
+    }
+
+    /// The text of `/metrics` (OpenMetrics 1.0).
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::with_capacity(8 << 10);
+        // writing to a String cannot fail
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn round_trip(registry: &mut Registry) -> Histogram {
+    // 0.1 ms to 13 s
+    let histogram = Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+    registry.register("round_trip_seconds", "Ping to pong", histogram.clone());
+    histogram
+}

@@ -1,0 +1,265 @@
+//! Joining, leaving, publishing, asking who is there.
+
+use std::sync::Arc;
+
+use portcullis_common::config::model::MessageRule;
+use portcullis_common::ids::{ClientId, RoomName, SessionId, UserId};
+use portcullis_common::store::StoreFault;
+use portcullis_common::store::bus::{Dedupe, Delivery, Position, Record};
+use portcullis_common::store::presence::Occupant;
+use portcullis_common::wire::code::Code;
+use portcullis_common::wire::envelope::ClientMessage;
+use portcullis_common::wire::reject::Reject;
+use portcullis_common::wire::reply::{Ack, Acked, PresenceEvent, Published, Reply};
+
+use super::rooms::Subject;
+use super::{Done, Outcome};
+use crate::events::StoreFailed;
+use crate::node::Node;
+use crate::session::connection::{Next, Turn};
+use crate::session::talk::Session;
+use crate::wire_out;
+
+/// Missed messages that a join brings back at most; more are a gap (`recovered: false`).
+const RECOVER: usize = 1_000;
+/// Users that one `presence` answer names at most.
+const PRESENT: usize = 1_000;
+
+/// What entering a room came to.
+pub struct Joined {
+    position: Position,
+    /// What was missed, if the client said what it had.
+    missed: Option<(Vec<Delivery>, bool)>,
+    members: usize,
+}
+
+fn subject(session: &Session) -> Subject<'_> {
+    let identity = &session.identity;
+    Subject {
+        user: &identity.user,
+        tenant: identity.tenant.as_ref(),
+        roles: &identity.roles,
+        claims: identity.claims.get(),
+    }
+}
+
+fn not_member() -> Reject {
+    Reject::new(Code::NotMember, "not a member")
+}
+
+fn is_member(room: &RoomName, turn: &Turn<'_, '_>) -> bool {
+    turn.peer.rooms.borrow().contains(room)
+}
+
+/// `join`: the hub first, so that nothing is missed; then the store.
+pub fn join(
+    session: &mut Session,
+    room: RoomName,
+    since: Option<Position>,
+    id: Option<Box<str>>,
+    turn: &mut Turn<'_, '_>,
+) -> Result<Next, Reject> {
+    let node = Arc::clone(&turn.worker.node);
+    let rule = node.rooms.may_join(&room, &subject(session))?;
+    let (presence, history) = (rule.presence, rule.history.is_some());
+    let rooms = turn.peer.rooms.borrow().len();
+    if rooms >= node.config.session.max_rooms && !is_member(&room, turn) {
+        return Err(Reject::new(Code::Conflict, "as many rooms as a session may be in"));
+    }
+    let since = since.filter(|_| history);
+    turn.worker.hub.join(&room, turn.peer, since.is_some());
+    let user = session.identity.user.clone();
+    let holder = session.place.holder();
+    let occupant = Occupant { sid: turn.peer.sid, user, node: holder.node.clone(), epoch: holder.epoch };
+    let entering = Entering { node: Arc::clone(&node), worker: turn.worker.id, room: room.clone(), presence };
+    let work = async move {
+        let joined = entering.run(occupant, since).await;
+        Done { id, room: Some(room), outcome: Outcome::Joined(joined) }
+    };
+    Ok(session.call(work, true, turn))
+}
+
+struct Entering {
+    node: Arc<Node>,
+    worker: u16,
+    room: RoomName,
+    /// The room's policy asks for events.
+    presence: bool,
+}
+
+impl Entering {
+    async fn run(self, occupant: Occupant, since: Option<Position>) -> Result<Joined, StoreFault> {
+        let Self { node, worker, room, presence } = self;
+        let position = node.bus.enter(worker, &room).await?;
+        let user = occupant.user.clone();
+        let change = node.stores.presence.enter(room.clone(), occupant).await?;
+        let missed = match since {
+            None => None,
+            Some(since) => {
+                let recovery = node.stores.bus.recover(room.clone(), since, RECOVER).await?;
+                Some((recovery.records, recovery.complete))
+            }
+        };
+        if presence && change.user_changed {
+            announce(&node, room, &user, true).await?;
+        }
+        Ok(Joined { position, missed, members: change.sessions })
+    }
+}
+
+/// Tells a room that a user came or left.
+async fn announce(node: &Node, room: RoomName, user: &UserId, joined: bool) -> Result<(), StoreFault> {
+    let event = PresenceEvent { room: &room, user, joined, now: node.clock.wall() };
+    let record = Record { body: event.to_bytes(), exclude: None };
+    node.stores.bus.publish(room, record, None, None).await.map(|_| ())
+}
+
+/// The store let the session in: first what it missed, then the ack, then what came meanwhile.
+pub fn joined(session: &Session, joined: Joined, id: Option<&str>, room: &RoomName, turn: &Turn<'_, '_>) {
+    let Joined { position, missed, members } = joined;
+    let mut seen = 0;
+    let mut recovered = false;
+    if let Some((records, complete)) = missed {
+        recovered = complete;
+        for delivery in &records {
+            seen = delivery.position.offset;
+            turn.peer.deliver(wire_out::delivery(delivery, turn.peer.protocol));
+        }
+        seen = seen.max(position.offset);
+    }
+    let done = Acked::Joined { recovered, position, members };
+    session.say(&Ack { id, room: Some(room), done, now: turn.wall }, turn);
+    turn.worker.hub.settle(room, turn.peer, seen);
+}
+
+/// `leave`.
+pub fn leave(
+    session: &mut Session,
+    room: RoomName,
+    id: Option<Box<str>>,
+    turn: &mut Turn<'_, '_>,
+) -> Result<Next, Reject> {
+    if !is_member(&room, turn) {
+        return Err(not_member());
+    }
+    let last = turn.worker.hub.leave(&room, turn.peer);
+    let leaving = Leaving { node: Arc::clone(&turn.worker.node), worker: turn.worker.id, last };
+    let (sid, user) = (turn.peer.sid, session.identity.user.clone());
+    let work = async move {
+        leaving.run(room.clone(), sid, user).await;
+        Done { id, room: Some(room), outcome: Outcome::Left }
+    };
+    Ok(session.call(work, true, turn))
+}
+
+/// What is left to do when a session has left the hub's room.
+pub struct Leaving {
+    /// The node.
+    pub node: Arc<Node>,
+    /// The session's worker.
+    pub worker: u16,
+    /// The hub has nobody in the room any more.
+    pub last: bool,
+}
+
+impl Leaving {
+    /// Tells store and room. A store that does not answer forgets the session when this node's life is reaped.
+    pub async fn run(self, room: RoomName, sid: SessionId, user: UserId) {
+        let Self { node, worker, last } = self;
+        let result = async {
+            if last {
+                node.bus.exit(worker, &room).await?;
+            }
+            let change = node.stores.presence.exit(room.clone(), sid).await?;
+            if change.user_changed && node.rooms.find(&room).is_some_and(|found| found.rule.presence) {
+                announce(&node, room.clone(), &user, false).await?;
+            }
+            Ok::<(), StoreFault>(())
+        };
+        if let Err(fault) = result.await {
+            StoreFailed { call: "leave", fault: &fault }.emit(&node.metrics);
+        }
+    }
+}
+
+/// Leaves the rooms that a new token does not allow any more.
+pub fn leave_forbidden(session: &mut Session, turn: &mut Turn<'_, '_>) {
+    let rooms = turn.peer.rooms.borrow().clone();
+    for room in rooms {
+        let node = Arc::clone(&turn.worker.node);
+        if node.rooms.may_join(&room, &subject(session)).is_err() {
+            // the membership was checked a line ago
+            let _ = leave(session, room, None, turn);
+        }
+    }
+}
+
+/// `presence`: who is in a room, for its members.
+pub fn presence(
+    session: &mut Session,
+    room: RoomName,
+    id: Option<Box<str>>,
+    turn: &mut Turn<'_, '_>,
+) -> Result<Next, Reject> {
+    if !is_member(&room, turn) {
+        return Err(not_member());
+    }
+    let node = Arc::clone(&turn.worker.node);
+    if !node.rooms.find(&room).is_some_and(|found| found.rule.presence) {
+        return Err(Reject::new(Code::Forbidden, "the room does not tell who is there"));
+    }
+    let work = async move {
+        let present = node.stores.presence.list(room.clone(), PRESENT).await;
+        Done { id, room: Some(room), outcome: Outcome::Present(present) }
+    };
+    Ok(session.call(work, false, turn))
+}
+
+/// An application message to a room.
+pub fn publish(
+    session: &mut Session,
+    message: &ClientMessage<'_>,
+    rule: &MessageRule,
+    room: RoomName,
+    id: Option<Box<str>>,
+    turn: &mut Turn<'_, '_>,
+) -> Result<Next, Reject> {
+    if !is_member(&room, turn) {
+        return Err(not_member());
+    }
+    let node = Arc::clone(&turn.worker.node);
+    let keep = node.rooms.may_publish(&room, &subject(session))?.history;
+    let record = record(session, message, rule, Some(&room), turn);
+    let dedupe = dedupe(session, id.as_deref())?;
+    let work = async move {
+        let published = node.stores.bus.publish(room.clone(), record, dedupe, keep).await;
+        Done { id, room: Some(room), outcome: Outcome::Published(published) }
+    };
+    Ok(session.call(work, false, turn))
+}
+
+/// The message as everybody gets it.
+pub(super) fn record(
+    session: &Session,
+    message: &ClientMessage<'_>,
+    rule: &MessageRule,
+    room: Option<&RoomName>,
+    turn: &Turn<'_, '_>,
+) -> Record {
+    let published = Published {
+        kind: &message.kind,
+        payload: message.payload,
+        user: &session.identity.user,
+        session: turn.peer.sid,
+        room,
+        now: turn.wall,
+    };
+    Record { body: published.to_bytes(), exclude: (!rule.echo).then_some(turn.peer.sid) }
+}
+
+/// The message's `id` makes it idempotent.
+pub(super) fn dedupe(session: &Session, id: Option<&str>) -> Result<Option<Dedupe>, Reject> {
+    let parse = |id| ClientId::parse(id).map_err(|_| Reject::new(Code::Malformed, "id: not a legal id"));
+    let id = id.map(parse).transpose()?;
+    Ok(id.map(|id| Dedupe { user: session.identity.user.clone(), id }))
+}

@@ -1,0 +1,465 @@
+//! The actor of one connection: reads, decodes, lets its conversation decide, writes once a turn.
+//!
+//! Everything happens in [`Connection::turn`], which the actor's context polls: what arrived is read into the worker's
+//! buffer, events go to the [`Conversation`], and all that waits is written in one go. The worker's sweep wakes it for
+//! deadlines, the hub for messages; no timer and no buffer belongs to an idle connection.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll, ready};
+
+use actix::fut::ActorFuture;
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message};
+use bytes::Bytes;
+use portcullis_common::clock::{Mono, UnixMs};
+use portcullis_common::wire::code::Close;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::peer::Peer;
+use crate::accept::io::Io;
+use crate::events::PanicCaught;
+use crate::frame::{Decoder, Event, Limits, Violation, encode};
+use crate::worker::Worker;
+
+/// Reads of one turn before other connections of the worker get theirs.
+const READS: usize = 4;
+/// One write takes at most this much.
+const WRITE: usize = 64 << 10;
+/// Above this many waiting bytes the peer is not read: it shall take its answers first.
+const READ_PAUSE: usize = 64 << 10;
+
+/// Where and when a conversation is asked.
+pub struct Turn<'a, 'c> {
+    /// The thread's.
+    pub worker: &'a Rc<Worker>,
+    /// The connection's outbox and place.
+    pub peer: &'a Rc<Peer>,
+    /// Monotonic ns.
+    pub nanos: u64,
+    /// Wall time.
+    pub wall: UnixMs,
+    /// For futures that are polled in this turn.
+    pub cx: &'a mut TaskContext<'c>,
+}
+
+impl Turn<'_, '_> {
+    /// Monotonic ms.
+    #[must_use]
+    pub fn now(&self) -> Mono {
+        Mono(self.nanos / 1_000_000)
+    }
+}
+
+/// What becomes of the connection after an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Go on.
+    Go,
+    /// Take no more events until [`Conversation::resume`] says so.
+    Wait,
+    /// Close with this code.
+    Close(Close),
+}
+
+/// What a connection is about; dropped when it ends, before the socket does.
+pub trait Conversation: Unpin + 'static {
+    /// An order from other parts of the node.
+    type Order: Send + 'static;
+
+    /// One event of the peer, never `Close`.
+    fn event(&mut self, event: Event<'_>, turn: &mut Turn<'_, '_>) -> Next;
+    /// Called at the start of each turn: store answers, deadlines. `Wait` while a barrier is up.
+    fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Next;
+    /// An order came.
+    fn order(&mut self, order: Self::Order, turn: &mut Turn<'_, '_>) -> Next;
+    /// It is over; the answer is a last frame to send before the close frame.
+    fn ending(&mut self, end: End, turn: &mut Turn<'_, '_>) -> Option<Bytes>;
+    /// When [`Conversation::resume`] wants to be called at the latest.
+    fn due(&self) -> Mono;
+    /// Bounds of messages.
+    fn limits(&self, turn: &Turn<'_, '_>) -> Limits;
+}
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// We close.
+    Ours(Close),
+    /// The peer broke a rule of RFC 6455.
+    Violation(Violation),
+    /// The peer sent a close frame, with a code or without.
+    Peer(Option<u16>),
+    /// The connection broke.
+    Broken,
+    /// The conversation panicked.
+    Panic,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Our close frame is out or waits; until then the peer may answer it.
+    Closing {
+        until: Mono,
+    },
+    /// Nothing more is read; what waits is written, then the socket is shut down.
+    Leaving {
+        until: Mono,
+    },
+    /// Shut down for writing; until then the peer may close its side, so that it can read what we said.
+    Draining {
+        until: Mono,
+    },
+    Gone,
+}
+
+/// The actor.
+pub struct Connection<C: Conversation> {
+    io: Io,
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    decoder: Decoder,
+    phase: Phase,
+    /// Read but not decoded while the conversation waits. At most one read buffer.
+    stash: Option<Box<[u8]>>,
+    waiting: bool,
+    talk: Option<Box<C>>,
+}
+
+/// An order for a conversation.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Order<O: Send + 'static>(pub O);
+
+impl<C: Conversation> Actor for Connection<C> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Pump);
+    }
+}
+
+impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
+    type Result = ();
+
+    /// Only notes what to do: the pump runs in the same poll of the context, behind the mailbox.
+    fn handle(&mut self, Order(order): Order<C::Order>, _: &mut Self::Context) {
+        let worker = Rc::clone(&self.worker);
+        let peer = Rc::clone(&self.peer);
+        let mut cx = TaskContext::from_waker(std::task::Waker::noop());
+        let mut turn = turn(&worker, &peer, &mut cx);
+        let Some(talk) = &mut self.talk else { return };
+        if let Next::Close(close) = talk.order(order, &mut turn) {
+            self.end(End::Ours(close), &mut turn);
+        }
+        // the context may have polled the pump before this message in the same round
+        self.peer.wake();
+    }
+}
+
+fn turn<'a, 'c>(worker: &'a Rc<Worker>, peer: &'a Rc<Peer>, cx: &'a mut TaskContext<'c>) -> Turn<'a, 'c> {
+    let clock = &worker.node.clock;
+    Turn { worker, peer, nanos: clock.nanos(), wall: clock.wall(), cx }
+}
+
+impl<C: Conversation> Connection<C> {
+    /// Starts the actor on this worker; `talk` makes the conversation once the address is known.
+    pub fn start(
+        worker: &Rc<Worker>,
+        io: Io,
+        peer: Rc<Peer>,
+        talk: impl FnOnce(Addr<Self>) -> C,
+    ) -> Addr<Self> {
+        let context = Context::new();
+        let address = context.address();
+        worker.add(&peer);
+        let talk = Some(Box::new(talk(address)));
+        context.run(Self {
+            io,
+            worker: Rc::clone(worker),
+            peer,
+            decoder: Decoder::new(),
+            phase: Phase::Open,
+            stash: None,
+            waiting: false,
+            talk,
+        })
+    }
+
+    /// One turn; ready when the socket is done with.
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
+        let mut turn = turn(&worker, &peer, cx);
+        if self.phase == Phase::Open {
+            self.converse(&mut turn);
+            worker.drain();
+        }
+        self.wind_up(&mut turn);
+        if self.phase == Phase::Gone {
+            return Poll::Ready(());
+        }
+        self.peer.due.set(self.next_due());
+        Poll::Pending
+    }
+
+    fn next_due(&self) -> Mono {
+        match self.phase {
+            Phase::Open => {
+                let talk = self.talk.as_ref().map_or(Mono(u64::MAX), |talk| talk.due());
+                self.decoder.deadline().map_or(talk, |late| talk.min(Mono(late.0 + 1)))
+            }
+            Phase::Closing { until } | Phase::Leaving { until } | Phase::Draining { until } => until,
+            Phase::Gone => Mono(u64::MAX),
+        }
+    }
+
+    /// Store answers and deadlines first, then what the peer said.
+    fn converse(&mut self, turn: &mut Turn<'_, '_>) {
+        if self.peer.overflowed() {
+            return self.end(End::Ours(Close::SlowConsumer), turn);
+        }
+        let Some(talk) = &mut self.talk else { return };
+        let next = talk.resume(turn);
+        if !self.follow(next, turn) {
+            return;
+        }
+        if let Some(mut stash) = self.stash.take()
+            && !self.feed(&mut stash, turn)
+        {
+            return;
+        }
+        if self.decoder.deadline().is_some_and(|late| turn.now() > late) && !self.feed(&mut [], turn) {
+            return;
+        }
+        self.read(turn);
+    }
+
+    /// Acts on a conversation's answer; false when no more events may be handed to it now.
+    fn follow(&mut self, next: Next, turn: &mut Turn<'_, '_>) -> bool {
+        self.waiting = next == Next::Wait;
+        match next {
+            Next::Go => true,
+            Next::Wait => false,
+            Next::Close(close) => {
+                self.end(End::Ours(close), turn);
+                false
+            }
+        }
+    }
+
+    fn read(&mut self, turn: &mut Turn<'_, '_>) {
+        let worker = Rc::clone(&self.worker);
+        let mut buffer = worker.read_buffer.borrow_mut();
+        for _ in 0..READS {
+            if self.peer.outbox().waiting() > READ_PAUSE {
+                return; // the write side wakes us
+            }
+            let mut into = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.io).poll_read(turn.cx, &mut into) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                    worker.node.metrics.bytes_in.inc_by(into.filled().len() as u64);
+                    if !self.feed(into.filled_mut(), turn) {
+                        return;
+                    }
+                }
+                Poll::Ready(_) => return self.end(End::Broken, turn),
+            }
+        }
+        turn.cx.waker().wake_by_ref();
+    }
+
+    /// Decodes and hands over; false when the conversation waits or is over.
+    fn feed(&mut self, bytes: &mut [u8], turn: &mut Turn<'_, '_>) -> bool {
+        let mut rest = bytes;
+        loop {
+            let Some(talk) = &mut self.talk else { return false };
+            let limits = talk.limits(turn);
+            let next = match self.decoder.next(&mut rest, &limits, turn.now()) {
+                Ok(None) => return true,
+                Ok(Some(Event::Close { code, .. })) => {
+                    self.end(End::Peer(code), turn);
+                    return false;
+                }
+                Ok(Some(event)) => talk.event(event, turn),
+                Err(violation) => {
+                    self.end(End::Violation(violation), turn);
+                    return false;
+                }
+            };
+            if !self.follow(next, turn) {
+                if self.waiting && !rest.is_empty() {
+                    self.stash = Some(Box::from(&*rest));
+                }
+                return false;
+            }
+        }
+    }
+
+    /// The conversation is over: its counts are settled here and now, the socket follows.
+    fn end(&mut self, end: End, turn: &mut Turn<'_, '_>) {
+        let Some(mut talk) = self.talk.take() else { return };
+        let words = talk.ending(end, turn);
+        let until = turn.now().after(turn.worker.node.config.session.close_timeout);
+        let mut outbox = self.peer.outbox();
+        let close = |close: Close| encode::close(close.number(), close.info().reason);
+        self.phase = match end {
+            // these say that nothing of the session may be heard any more
+            End::Ours(code @ (Close::Terminated | Close::Forbidden | Close::SlowConsumer)) => {
+                outbox.cut(words.into_iter().chain([close(code)]));
+                Phase::Closing { until }
+            }
+            End::Ours(code) => {
+                outbox.seal(words.into_iter().chain([close(code)]));
+                Phase::Closing { until }
+            }
+            End::Violation(violation) => {
+                outbox.seal(words.into_iter().chain([close(violation.close)]));
+                Phase::Leaving { until }
+            }
+            End::Panic => {
+                outbox.cut([close(Close::Internal)]);
+                Phase::Leaving { until }
+            }
+            End::Peer(code) => {
+                outbox.seal([encode::close_reply(code)]);
+                Phase::Leaving { until }
+            }
+            End::Broken => Phase::Gone,
+        };
+        drop(outbox);
+        self.stash = None;
+        drop(talk);
+    }
+
+    /// Writes what waits, and sees a closing socket off.
+    fn wind_up(&mut self, turn: &mut Turn<'_, '_>) {
+        let flushed = match self.flush(turn) {
+            Poll::Ready(Err(_)) => {
+                self.end(End::Broken, turn);
+                self.phase = Phase::Gone;
+                return;
+            }
+            Poll::Ready(Ok(())) => true,
+            Poll::Pending => false,
+        };
+        let (Phase::Closing { until } | Phase::Leaving { until } | Phase::Draining { until }) = self.phase else {
+            return;
+        };
+        if turn.now() >= until {
+            self.phase = Phase::Gone;
+            return;
+        }
+        if matches!(self.phase, Phase::Closing { .. }) && self.answered(turn) {
+            self.phase = Phase::Leaving { until };
+        }
+        if flushed && matches!(self.phase, Phase::Leaving { .. }) {
+            match Pin::new(&mut self.io).poll_shutdown(turn.cx) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => self.phase = Phase::Draining { until },
+                Poll::Ready(Err(_)) => self.phase = Phase::Gone,
+            }
+        }
+        if matches!(self.phase, Phase::Draining { .. }) && self.drained(turn) {
+            self.phase = Phase::Gone;
+        }
+    }
+
+    /// Reads and ignores, until the peer's close frame, an error or the end.
+    fn answered(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let worker = Rc::clone(&self.worker);
+        let mut buffer = worker.read_buffer.borrow_mut();
+        let limits = Limits::from(&worker.node.config.size);
+        loop {
+            let mut into = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.io).poll_read(turn.cx, &mut into) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !into.filled().is_empty() => {
+                    let mut rest = into.filled_mut();
+                    loop {
+                        match self.decoder.next(&mut rest, &limits, turn.now()) {
+                            Ok(Some(Event::Close { .. })) | Err(_) => return true,
+                            Ok(Some(_)) => {}
+                            Ok(None) => break,
+                        }
+                    }
+                    if self.decoder.is_finished() {
+                        return true;
+                    }
+                }
+                Poll::Ready(_) => return true,
+            }
+        }
+    }
+
+    /// Reads and ignores, until the peer has closed its side.
+    fn drained(&mut self, turn: &mut Turn<'_, '_>) -> bool {
+        let worker = Rc::clone(&self.worker);
+        let mut buffer = worker.read_buffer.borrow_mut();
+        for _ in 0..READS {
+            let mut into = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.io).poll_read(turn.cx, &mut into) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if !into.filled().is_empty() => {}
+                Poll::Ready(_) => return true,
+            }
+        }
+        turn.cx.waker().wake_by_ref();
+        false
+    }
+
+    fn flush(&mut self, turn: &mut Turn<'_, '_>) -> Poll<std::io::Result<()>> {
+        let worker = Rc::clone(&self.worker);
+        let mut scratch = worker.write_buffer.borrow_mut();
+        let mut outbox = self.peer.outbox();
+        while !outbox.is_empty() {
+            let bytes = outbox.next_write(&mut scratch, WRITE);
+            let written = ready!(Pin::new(&mut self.io).poll_write(turn.cx, bytes))?;
+            if written == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
+            }
+            worker.node.metrics.bytes_out.inc_by(written as u64);
+            outbox.advance(written);
+        }
+        drop(outbox);
+        if self.io.is_tls() {
+            return Pin::new(&mut self.io).poll_flush(turn.cx);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<C: Conversation> Drop for Connection<C> {
+    fn drop(&mut self) {
+        self.worker.remove(&self.peer);
+    }
+}
+
+/// Polls [`Connection::turn`] inside the actor's context.
+struct Pump;
+
+impl<C: Conversation> ActorFuture<Connection<C>> for Pump {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        actor: &mut Connection<C>,
+        ctx: &mut Context<Connection<C>>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        actor.peer.enter(cx.waker());
+        let done = catch_unwind(AssertUnwindSafe(|| actor.turn(cx))).unwrap_or_else(|_| {
+            PanicCaught { part: "connection" }.emit(&actor.worker.node.metrics);
+            let (worker, peer) = (Rc::clone(&actor.worker), Rc::clone(&actor.peer));
+            actor.end(End::Panic, &mut turn(&worker, &peer, cx));
+            cx.waker().wake_by_ref();
+            if actor.phase == Phase::Open { Poll::Ready(()) } else { Poll::Pending }
+        });
+        actor.peer.leave();
+        if done.is_ready() {
+            ctx.stop();
+        }
+        done
+    }
+}

@@ -1,0 +1,143 @@
+//! What a session owes the rest of the node and the fleet, paid back by `Drop`: whatever ends a session, a close, a
+//! broken socket, a panic, every count is right afterwards.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use portcullis_common::clock::Mono;
+use portcullis_common::ids::UserId;
+use portcullis_common::store::bus::NodeMail;
+use portcullis_common::store::session::Holder;
+
+use super::peer::Peer;
+use crate::events::{Ended, SessionClosed, SlotReleased, StoreFailed};
+use crate::node::Node;
+use crate::route;
+use crate::worker::Worker;
+
+/// Work that goes on when its session is gone.
+type Epilogue = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Runs `work` as far as it goes now, and the rest on the node's background runtime. With the memory store everything
+/// is done on return.
+fn conclude(worker: &Worker, work: impl Future<Output = ()> + Send + 'static) {
+    let mut work: Epilogue = Box::pin(work);
+    let polled = worker.with_bus(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop())));
+    if polled.is_pending() {
+        worker.node.background(work);
+    }
+}
+
+/// A slot of the ledger, given back when dropped.
+pub struct Slot {
+    worker: Rc<Worker>,
+    user: UserId,
+    holder: Holder,
+    /// The ledger said that it is held; before that, the newcomer may still be waiting for a victim.
+    held: bool,
+}
+
+impl Slot {
+    /// A slot that is about to be asked for.
+    #[must_use]
+    pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
+        Self { worker: Rc::clone(worker), user, holder, held: false }
+    }
+
+    /// The ledger has given it.
+    #[must_use]
+    pub fn held(mut self) -> Self {
+        self.worker.node.bus.forget_slot(self.holder.sid);
+        self.held = true;
+        self
+    }
+
+    /// Who holds it.
+    #[must_use]
+    pub fn holder(&self) -> &Holder {
+        &self.holder
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        if !self.held {
+            self.worker.node.bus.forget_slot(self.holder.sid);
+        }
+        let node = Arc::clone(&self.worker.node);
+        conclude(&self.worker, give_back(node, self.user.clone(), self.holder.clone(), self.held));
+    }
+}
+
+async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, held: bool) {
+    let ledger = &node.stores.ledger;
+    let answer = if held {
+        ledger.release(user.clone(), holder.clone()).await
+    } else {
+        ledger.withdraw(user.clone(), holder.clone()).await
+    };
+    match answer {
+        Ok(released) => {
+            let passed_to = released.passed.as_ref().map(|p| p.to.sid);
+            if let Some(seq) = released.seq {
+                SlotReleased { session: holder.sid, user: &user, seq, passed_to }.emit();
+            }
+            if let Some(passed) = released.passed
+                && let Err(fault) = node.stores.bus.send(passed.to.node.clone(), NodeMail::Passed(passed)).await
+            {
+                StoreFailed { call: "bus.send", fault: &fault }.emit(&node.metrics);
+            }
+        }
+        // the slot stays until this node's life is reaped
+        Err(fault) => StoreFailed { call: "ledger.release", fault: &fault }.emit(&node.metrics),
+    }
+}
+
+/// A live session's place on this node: hub, registry, presence, slot.
+pub struct Place {
+    worker: Rc<Worker>,
+    peer: Rc<Peer>,
+    user: UserId,
+    opened: Mono,
+    ended: Cell<Ended>,
+    // last: the slot is free only after everything above it is undone
+    slot: Slot,
+}
+
+impl Place {
+    /// Takes a place for `peer`; until told otherwise, its end counts as abrupt.
+    #[must_use]
+    pub fn new(worker: &Rc<Worker>, peer: Rc<Peer>, user: UserId, slot: Slot) -> Self {
+        let opened = worker.node.clock.mono();
+        Self { worker: Rc::clone(worker), peer, user, opened, ended: Cell::new(Ended::Abrupt), slot }
+    }
+
+    /// How it ends, for the record.
+    pub fn ending(&self, ended: Ended) {
+        self.ended.set(ended);
+    }
+
+    /// The slot's holder.
+    #[must_use]
+    pub fn holder(&self) -> &Holder {
+        self.slot.holder()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let node = &self.worker.node;
+        node.registry.remove(&self.user, self.slot.holder());
+        for room in self.peer.rooms.take() {
+            let last = self.worker.hub.leave(&room, &self.peer);
+            let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last };
+            conclude(&self.worker, leaving.run(room, self.peer.sid, self.user.clone()));
+        }
+        let lived = node.clock.mono().since(self.opened);
+        SessionClosed { session: self.peer.sid, user: &self.user, ended: self.ended.get(), lived }.emit(&node.metrics);
+    }
+}

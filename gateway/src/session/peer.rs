@@ -1,0 +1,103 @@
+//! A connection as its worker's hub and sweep see it: an outbox, a waker, a due time. Never leaves its thread.
+
+use std::cell::{Cell, RefCell};
+use std::task::Waker;
+
+use bytes::Bytes;
+use portcullis_common::clock::Mono;
+use portcullis_common::ids::{RoomName, SessionId};
+
+use super::outbox::Outbox;
+use crate::admit::subprotocol::Protocol;
+
+/// Where a session's socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerId {
+    /// The worker thread.
+    pub worker: u16,
+    /// The place in its table; checked against the session id, because places are used again.
+    pub slot: u32,
+}
+
+/// What hub, sweep and actor share of one connection.
+pub struct Peer {
+    /// The session.
+    pub sid: SessionId,
+    /// What its frames look like.
+    pub protocol: Protocol,
+    /// Its place in the worker's table.
+    pub slot: Cell<u32>,
+    /// When the actor next has something to do by itself; the worker's sweep wakes it then.
+    pub due: Cell<Mono>,
+    /// The rooms it is in: enough to rebuild the hub after a panic, and to leave them at the end.
+    pub rooms: RefCell<Vec<RoomName>>,
+    outbox: RefCell<Outbox>,
+    outbox_limit: usize,
+    /// The bound was hit: the actor closes the slow consumer when it is next polled.
+    overflowed: Cell<bool>,
+    /// The actor is running and will flush by itself: no wake-up is needed.
+    pumping: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Peer {
+    /// A peer with an empty outbox that may hold `outbox_limit` bytes.
+    #[must_use]
+    pub fn new(sid: SessionId, protocol: Protocol, outbox_limit: usize) -> Self {
+        Self {
+            sid,
+            protocol,
+            slot: Cell::new(u32::MAX),
+            due: Cell::new(Mono::default()),
+            rooms: RefCell::default(),
+            outbox: RefCell::default(),
+            outbox_limit,
+            overflowed: Cell::new(false),
+            pumping: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Queues a frame; the actor writes it when its turn comes, with everything else that waits. A full outbox takes
+    /// nothing more and has the slow consumer closed.
+    pub fn deliver(&self, frame: Bytes) {
+        if self.outbox.borrow_mut().push(frame, self.outbox_limit).is_err() {
+            self.overflowed.set(true);
+        }
+        self.wake();
+    }
+
+    /// Has the actor polled soon, unless it is running already.
+    pub fn wake(&self) {
+        if !self.pumping.get()
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// The actor runs from now on, to be woken by `waker` later.
+    pub fn enter(&self, waker: &Waker) {
+        self.pumping.set(true);
+        let mut slot = self.waker.borrow_mut();
+        if slot.as_ref().is_none_or(|w| !w.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+
+    /// The actor stops running.
+    pub fn leave(&self) {
+        self.pumping.set(false);
+    }
+
+    /// Whether the outbox refused a frame.
+    #[must_use]
+    pub fn overflowed(&self) -> bool {
+        self.overflowed.get()
+    }
+
+    /// The outbox, for the actor.
+    pub fn outbox(&self) -> std::cell::RefMut<'_, Outbox> {
+        self.outbox.borrow_mut()
+    }
+}

@@ -1,0 +1,102 @@
+//! Every live session of the node. Shared by all workers and outside any actor, so that a panic loses no count.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::Addr;
+use portcullis_common::clock::UnixMs;
+use portcullis_common::ids::{SessionId, TenantId, UserId};
+use portcullis_common::store::session::Holder;
+
+use super::connection::Connection;
+use super::peer::PeerId;
+use super::talk::Session;
+
+/// What the node knows of a session, whoever asks.
+#[derive(Debug)]
+pub struct SessionEntry {
+    /// Whose it is.
+    pub user: UserId,
+    /// The tenant, if the issuer names one.
+    pub tenant: Option<TenantId>,
+    /// The slot it holds.
+    pub holder: Holder,
+    /// The client's address.
+    pub client: IpAddr,
+    /// The client's `User-Agent`, cut to 150 bytes.
+    pub user_agent: Option<Box<str>>,
+    /// Since when.
+    pub opened: UnixMs,
+    /// Which worker has the socket, and where.
+    pub peer: PeerId,
+    /// The actor.
+    pub address: Addr<Connection<Session>>,
+}
+
+#[derive(Default)]
+struct Tables {
+    sessions: HashMap<SessionId, Arc<SessionEntry>>,
+    users: HashMap<UserId, Vec<SessionId>>,
+}
+
+/// Sessions by id and by user. Bound: the connection cap of the node. Every call holds the one lock for the length of
+/// its own look-ups; handshakes, kicks and direct messages meet here, room messages never do.
+#[derive(Default)]
+pub struct Registry(Mutex<Tables>);
+
+impl Registry {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // a panic elsewhere must not take the registry with it
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a session.
+    pub fn insert(&self, entry: Arc<SessionEntry>) {
+        let mut tables = self.tables();
+        let sid = entry.holder.sid;
+        tables.users.entry(entry.user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(sid);
+        tables.sessions.insert(sid, entry);
+    }
+
+    /// Removes a session if this holder has it.
+    pub fn remove(&self, user: &UserId, holder: &Holder) {
+        let mut tables = self.tables();
+        if tables.sessions.get(&holder.sid).is_none_or(|e| e.holder != *holder) {
+            return;
+        }
+        tables.sessions.remove(&holder.sid);
+        if let Some(list) = tables.users.get_mut(user) {
+            list.retain(|&sid| sid != holder.sid);
+            if list.is_empty() {
+                tables.users.remove(user);
+            }
+        }
+    }
+
+    /// The session, if it lives here.
+    #[must_use]
+    pub fn get(&self, sid: SessionId) -> Option<Arc<SessionEntry>> {
+        self.tables().sessions.get(&sid).cloned()
+    }
+
+    /// The user's sessions on this node.
+    #[must_use]
+    pub fn of_user(&self, user: &UserId) -> Vec<Arc<SessionEntry>> {
+        let tables = self.tables();
+        let ids = tables.users.get(user).map(Vec::as_slice).unwrap_or_default();
+        ids.iter().filter_map(|sid| tables.sessions.get(sid).cloned()).collect()
+    }
+
+    /// At most `limit` sessions for which `wanted` holds, in no order.
+    #[must_use]
+    pub fn select(&self, limit: usize, wanted: impl Fn(&SessionEntry) -> bool) -> Vec<Arc<SessionEntry>> {
+        self.tables().sessions.values().filter(|e| wanted(e)).take(limit).cloned().collect()
+    }
+
+    /// How many sessions live here.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.tables().sessions.len()
+    }
+}

@@ -1,0 +1,366 @@
+//! What one session says and hears: frames through the pipeline, actions to their routes, answers to the outbox.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portcullis_common::clock::Mono;
+use portcullis_common::ids::{RequestId, RoomName};
+use portcullis_common::wire::code::{Close, Code};
+use portcullis_common::wire::reject::Reject;
+use portcullis_common::wire::reply::{Ack, Acked, Csrf, ErrorReply, Reply, ResumeGrant, TokenExpiring, Welcome, WelcomeLimits};
+
+use super::connection::{Conversation, End, Next, Turn};
+use super::guard::Place;
+use super::liveness::{Due, Liveness};
+use crate::admit::auth::Identity;
+use crate::admit::subprotocol::Protocol;
+use crate::bus;
+use crate::events::{Ended, MessageRejected};
+use crate::frame::{Event, Limits, Opcode, encode};
+use crate::pipeline::{self, ConnState, Frame, Now, Verdict, Who};
+use crate::route::{self, Done};
+use crate::wire_out;
+
+/// Store calls of one session that are under way; the peer is not read while there are so many.
+const IN_FLIGHT: usize = 32;
+
+/// An order to a session from elsewhere on the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// An operator ends it.
+    Kicked,
+    /// A newer session takes its slot.
+    Evicted,
+    /// A ban or revocation may concern it: it looks itself up.
+    Recheck,
+    /// The node drains: reconnect after this long; then the connection is closed.
+    Drain(Duration),
+    /// A test asked for a panic.
+    #[cfg(feature = "fault-injection")]
+    Panic,
+}
+
+/// A store call under way. Answers are taken in the order of the calls.
+struct Call {
+    work: Pin<Box<dyn Future<Output = Done>>>,
+    done: Option<Done>,
+    /// No message is looked at before it is answered.
+    barrier: bool,
+}
+
+/// The conversation of an authenticated session.
+pub struct Session {
+    pub(crate) identity: Identity,
+    pub(crate) place: Place,
+    pub(crate) client: IpAddr,
+    state: ConnState,
+    live: Liveness,
+    calls: VecDeque<Call>,
+    /// When a drain closes it.
+    leave_at: Option<Mono>,
+    /// Said with the close frame.
+    last_words: Option<Bytes>,
+}
+
+impl Session {
+    /// A session that has just been admitted.
+    #[must_use]
+    pub fn new(identity: Identity, place: Place, client: IpAddr, turn: &Turn<'_, '_>) -> Self {
+        let config = &turn.worker.node.config;
+        let live = Liveness::new(&config.session, &config.csrf, turn.now(), turn.wall, identity.expires);
+        Self {
+            identity,
+            place,
+            client,
+            state: ConnState::default(),
+            live,
+            calls: VecDeque::new(),
+            leave_at: None,
+            last_words: None,
+        }
+    }
+
+    /// Says `welcome`, the first message.
+    pub fn welcome(&mut self, turn: &Turn<'_, '_>) {
+        let node = &turn.worker.node;
+        let config = &node.config;
+        let token = self.state.csrf.rotate(node.policy.csrf(), &mut rand::rng(), now(turn));
+        let welcome = Welcome {
+            session: turn.peer.sid,
+            user: &self.identity.user,
+            csrf_token: &token,
+            expires_at: self.identity.expires,
+            heartbeat: config.session.ping_interval,
+            resume: None::<ResumeGrant<'_>>,
+            limits: WelcomeLimits {
+                message_bytes: config.size.message,
+                rooms: config.session.max_rooms,
+                messages: config.limit.message,
+                bytes: config.limit.bytes,
+            },
+            node: &config.node.id,
+            now: turn.wall,
+        };
+        self.say(&welcome, turn);
+    }
+
+    /// Queues a message of the gateway's own.
+    pub(crate) fn say(&self, reply: &impl Reply, turn: &Turn<'_, '_>) {
+        turn.worker.node.metrics.messages_out.inc();
+        turn.peer.deliver(wire_out::reply(reply, turn.peer.protocol));
+    }
+
+    /// Tells the peer why something was refused; the connection may end with it.
+    fn refuse(&mut self, reject: &Reject, id: Option<&str>, turn: &Turn<'_, '_>) -> Next {
+        let request = RequestId::random(&mut rand::rng());
+        MessageRejected { request, session: turn.peer.sid, reject }.emit(&turn.worker.node.metrics);
+        let error = ErrorReply { code: reject.code, request, retry_after: reject.retry_after, id, now: turn.wall };
+        match reject.close {
+            None => {
+                self.say(&error, turn);
+                Next::Go
+            }
+            Some(close) => {
+                self.last_words = Some(wire_out::reply(&error, turn.peer.protocol));
+                Next::Close(close)
+            }
+        }
+    }
+
+    /// Refuses what routing refused: it counts towards the connection's refusals like any other.
+    fn refuse_counted(&mut self, reject: Reject, id: Option<&str>, turn: &Turn<'_, '_>) -> Next {
+        let reject = pipeline::count_refusal(&turn.worker.node.policy, &mut self.state, reject, now(turn));
+        self.refuse(&reject, id, turn)
+    }
+
+    fn message(&mut self, frame: Frame<'_>, turn: &mut Turn<'_, '_>) -> Next {
+        let worker = std::rc::Rc::clone(turn.worker);
+        let node = &worker.node;
+        node.metrics.messages_in.inc();
+        self.live.active(turn.now());
+        let mut scratch = worker.scratch.borrow_mut();
+        let who = Who { roles: &self.identity.roles };
+        let verdict = pipeline::check(&node.policy, &mut self.state, &who, frame, now(turn), &mut scratch);
+        let passed = match verdict {
+            Verdict::Pass(passed) => passed,
+            Verdict::Reject { reject, id } => return self.refuse(&reject, id.as_deref(), turn),
+        };
+        let id = passed.message.id.clone();
+        match route::dispatch(self, passed, turn) {
+            Ok(next) => next,
+            Err(reject) => self.refuse_counted(reject, id.as_deref(), turn),
+        }
+    }
+
+    /// Starts a store call. With the memory store it is over on return, and its answer is queued.
+    pub(crate) fn call(
+        &mut self,
+        work: impl Future<Output = Done> + 'static,
+        barrier: bool,
+        turn: &mut Turn<'_, '_>,
+    ) -> Next {
+        let mut work: Pin<Box<dyn Future<Output = Done>>> = Box::pin(work);
+        let polled = bus::publishing(turn.worker.id, || work.as_mut().poll(turn.cx));
+        match polled {
+            Poll::Ready(done) if self.calls.is_empty() => self.finish(done, turn),
+            Poll::Ready(done) => {
+                self.calls.push_back(Call { work, done: Some(done), barrier });
+                self.pace()
+            }
+            Poll::Pending => {
+                self.calls.push_back(Call { work, done: None, barrier });
+                self.pace()
+            }
+        }
+    }
+
+    fn pace(&self) -> Next {
+        let wait = self.calls.len() >= IN_FLIGHT || self.calls.iter().any(|call| call.barrier);
+        if wait { Next::Wait } else { Next::Go }
+    }
+
+    /// Polls what is under way, and takes the answers that are due.
+    fn poll_calls(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        bus::publishing(turn.worker.id, || {
+            for call in &mut self.calls {
+                if call.done.is_none()
+                    && let Poll::Ready(done) = call.work.as_mut().poll(turn.cx)
+                {
+                    call.done = Some(done);
+                }
+            }
+        });
+        while let Some(done) = self.calls.front_mut().and_then(|call| call.done.take()) {
+            self.calls.pop_front();
+            if let Next::Close(close) = self.finish(done, turn) {
+                return Next::Close(close);
+            }
+        }
+        if self.calls.is_empty() {
+            self.calls = VecDeque::new();
+        }
+        self.pace()
+    }
+
+    /// Answers a request whose store call is over.
+    fn finish(&mut self, done: Done, turn: &mut Turn<'_, '_>) -> Next {
+        match route::settle(self, done.outcome, done.id.as_deref(), done.room.as_ref(), turn) {
+            Ok(()) => Next::Go,
+            Err(reject) => self.refuse_counted(reject, done.id.as_deref(), turn),
+        }
+    }
+
+    /// Answers a request, where its sender gave it an `id`.
+    pub(crate) fn ack(&self, id: Option<&str>, room: Option<&RoomName>, done: Acked<'_>, turn: &Turn<'_, '_>) {
+        if id.is_some() {
+            self.say(&Ack { id, room, done, now: turn.wall }, turn);
+        }
+    }
+
+    /// A new token was taken.
+    pub(crate) fn refreshed(&mut self, identity: Identity, turn: &Turn<'_, '_>) {
+        self.live.refreshed(turn.now(), turn.wall, identity.expires);
+        self.identity = identity;
+    }
+
+    fn deadlines(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        let node = std::rc::Rc::clone(turn.worker);
+        let config = &node.node.config;
+        if self.leave_at.is_some_and(|at| turn.now() >= at) {
+            return Next::Close(Close::Restart);
+        }
+        while let Some(due) = self.live.due(&config.session, &config.csrf, turn.now(), turn.nanos) {
+            match due {
+                Due::Ping(payload) => turn.peer.deliver(encode::frame(Opcode::Ping, &payload)),
+                Due::Warn => self.say(&TokenExpiring { expires_at: self.identity.expires, now: turn.wall }, turn),
+                Due::Rotate => {
+                    let times = node.node.policy.csrf();
+                    let token = self.state.csrf.rotate(times, &mut rand::rng(), now(turn));
+                    self.say(&Csrf { token: &token, now: turn.wall }, turn);
+                }
+                Due::Expired => {
+                    let reject = Reject::new(Code::TokenExpired, "the session's token expired");
+                    return self.refuse(&reject.closing(Close::Unauthenticated), None, turn);
+                }
+                Due::Close(close, detail) => {
+                    tracing::debug!(event = "deadline", session = %turn.peer.sid, detail);
+                    return Next::Close(close);
+                }
+            }
+        }
+        Next::Go
+    }
+
+    fn recheck(&mut self, turn: &Turn<'_, '_>) -> Next {
+        let bans = &turn.worker.node.bans;
+        let identity = &self.identity;
+        let verdict = bans
+            .check_address(self.client, turn.wall)
+            .and_then(|()| bans.check_session(turn.peer.sid, turn.wall))
+            .and_then(|()| {
+                bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, turn.wall)
+            });
+        match verdict {
+            Ok(()) => Next::Go,
+            Err(reject) => {
+                let close =
+                    if reject.code == Code::Unauthenticated { Close::Unauthenticated } else { Close::Forbidden };
+                self.refuse(&reject.closing(close), None, turn)
+            }
+        }
+    }
+}
+
+/// Both clocks as the pipeline takes them.
+fn now(turn: &Turn<'_, '_>) -> Now {
+    Now { mono_ns: turn.nanos, wall: turn.wall }
+}
+
+impl Conversation for Session {
+    type Order = Stop;
+
+    fn event(&mut self, event: Event<'_>, turn: &mut Turn<'_, '_>) -> Next {
+        self.live.heard(turn.now());
+        match (event, turn.peer.protocol) {
+            (Event::Text(text), Protocol::Json) => self.message(Frame::Text(text), turn),
+            (Event::Binary(bytes), Protocol::Msgpack) => self.message(Frame::Binary(bytes), turn),
+            (Event::Text(_) | Event::Binary(_), _) => Next::Close(Close::Unsupported),
+            (Event::Ping(payload), _) => {
+                match pipeline::check_control(&turn.worker.node.policy, &mut self.state, now(turn)) {
+                    Ok(()) => {
+                        turn.peer.deliver(encode::frame(Opcode::Pong, payload));
+                        Next::Go
+                    }
+                    Err(reject) => self.refuse(&reject, None, turn),
+                }
+            }
+            (Event::Pong(payload), _) => {
+                // the answer to our own ping is free, anything else is counted
+                if let Some(round_trip) = self.live.pong(payload, turn.nanos) {
+                    turn.worker.node.metrics.round_trip.observe(round_trip.as_secs_f64());
+                    return Next::Go;
+                }
+                match pipeline::check_control(&turn.worker.node.policy, &mut self.state, now(turn)) {
+                    Ok(()) => Next::Go,
+                    Err(reject) => self.refuse(&reject, None, turn),
+                }
+            }
+            (Event::Close { .. }, _) => Next::Go,
+        }
+    }
+
+    fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        let next = self.poll_calls(turn);
+        if matches!(next, Next::Close(_)) {
+            return next;
+        }
+        match self.deadlines(turn) {
+            Next::Close(close) => Next::Close(close),
+            _ => next,
+        }
+    }
+
+    fn order(&mut self, order: Stop, turn: &mut Turn<'_, '_>) -> Next {
+        match order {
+            Stop::Kicked | Stop::Evicted => {
+                let reject = Reject::new(Code::SessionTerminated, "ended by order").closing(Close::Terminated);
+                self.refuse(&reject, None, turn)
+            }
+            Stop::Recheck => self.recheck(turn),
+            Stop::Drain(after) => {
+                self.say(&portcullis_common::wire::reply::Reconnect { after, now: turn.wall }, turn);
+                self.leave_at = Some(turn.now().after(after));
+                Next::Go
+            }
+            #[cfg(feature = "fault-injection")]
+            Stop::Panic => {
+                self.leave_at = Some(Mono(u64::MAX));
+                Next::Go
+            }
+        }
+    }
+
+    fn ending(&mut self, end: End, _turn: &mut Turn<'_, '_>) -> Option<Bytes> {
+        self.place.ending(match end {
+            End::Ours(close) => Ended::Closed(close),
+            End::Violation(violation) => Ended::Closed(violation.close),
+            End::Peer(_) => Ended::ByPeer,
+            End::Broken => Ended::Abrupt,
+            End::Panic => Ended::Panicked,
+        });
+        self.last_words.take()
+    }
+
+    fn due(&self) -> Mono {
+        self.live.next().min(self.leave_at.unwrap_or(Mono(u64::MAX)))
+    }
+
+    fn limits(&self, turn: &Turn<'_, '_>) -> Limits {
+        Limits::from(&turn.worker.node.config.size)
+    }
+}

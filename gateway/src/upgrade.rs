@@ -1,0 +1,186 @@
+//! From an HTTP request to a session: admission in one place, top down.
+//!
+//! The framework's upgrade service returns at once (a dispatcher that waits costs 7 KB a connection); what follows runs
+//! as a task of its own and ends with a 101 and an actor, or with a refusal and a closed socket.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix_http::h1::Codec;
+use actix_http::{Payload, Request};
+use actix_codec::Framed;
+use portcullis_common::ids::{RequestId, SessionId};
+use portcullis_common::store::bus::NodeMail;
+use portcullis_common::store::session::{Acquire, Acquired, Holder};
+use portcullis_common::wire::code::Code;
+use portcullis_common::wire::reject::Reject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::accept::io::Io;
+use crate::admit::auth::{AuthError, Identity};
+use crate::admit::facts::{self, Facts, Head};
+use crate::admit::{handshake, network};
+use crate::answer;
+use crate::events::{HandshakeRefused, SessionOpened, StoreFailed};
+use crate::session::connection::{Connection, Opening};
+use crate::session::guard::Slot;
+use crate::worker::Worker;
+
+/// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
+const ADMISSION: Duration = Duration::from_secs(5);
+/// How long a newcomer waits for its victim to go (STATE §3).
+const EVICTION: Duration = Duration::from_secs(1);
+/// How long a refused peer may take to read its answer.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// Everything admission found out about a newcomer.
+pub struct Admitted {
+    /// What the request said.
+    pub facts: Facts,
+    /// Who it is.
+    pub identity: Identity,
+    /// The slot it holds; given back when dropped.
+    pub slot: Slot,
+    /// The ledger's sequence of the acquisition.
+    pub seq: u64,
+}
+
+/// Takes over a connection that asked for an upgrade.
+pub async fn run(worker: Rc<Worker>, request: Request, framed: Framed<Io, Codec>) {
+    let parts = framed.into_parts();
+    let mut io = parts.io;
+    let node = &worker.node;
+    let request_id = RequestId::random(&mut rand::rng());
+    let admitted = if worker.node.config.listen.diagnostics_echo && request.path() == crate::echo::PATH {
+        return crate::echo::run(worker, request, io).await;
+    } else if parts.read_buf.is_empty() {
+        let admission = admit(&worker, &request, &io, request_id);
+        match actix_rt::time::timeout(ADMISSION, admission).await {
+            Ok(result) => result,
+            Err(_) => Err(Reject::new(Code::StoreUnavailable, "admission took too long").retry(LINGER)),
+        }
+    } else {
+        Err(Reject::new(Code::Malformed, "bytes behind the request head"))
+    };
+    match admitted {
+        Ok(admitted) => open(worker, io, request_id, admitted).await,
+        Err(reject) => {
+            let client = io.peer().ip();
+            HandshakeRefused { request: request_id, client, reject: &reject }.emit(&node.metrics);
+            let fields = handshake::refusal_fields(&reject);
+            let bytes = answer::refusal(&reject, request_id, node.clock.wall(), fields, node.hsts(&io));
+            refuse(&mut io, &bytes).await;
+        }
+    }
+}
+
+/// Writes a last answer and closes, giving the peer a moment to read it: a close with unread bytes in the kernel would
+/// be a reset, and the answer lost.
+pub async fn refuse(io: &mut Io, answer: &[u8]) {
+    let farewell = async {
+        io.write_all(answer).await?;
+        io.shutdown().await?;
+        let mut sink = [0u8; 512];
+        while io.read(&mut sink).await? > 0 {}
+        Ok::<(), std::io::Error>(())
+    };
+    // whatever happens here, the connection is over
+    let _ = actix_rt::time::timeout(LINGER, farewell).await;
+}
+
+/// The checks in their order, cheap first.
+async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -> Result<Admitted, Reject> {
+    let node = &worker.node;
+    if node.is_draining() {
+        return Err(Reject::new(Code::StoreUnavailable, "draining").retry(Duration::from_secs(1)));
+    }
+    let head = Head::of(request.head());
+    let client = network::client(&head, io.peer(), io.is_tls(), &node.config.listen, &node.config.tls)?;
+    node.bans.check_address(client.ip, node.clock.wall())?;
+    node.addresses.connect(client.ip, node.clock.nanos())?;
+    let facts = facts::gather(&head, client, id, &node.config).inspect_err(|reject| {
+        if reject.code == Code::Unauthenticated {
+            node.addresses.login_failed(client.ip, node.clock.nanos());
+        }
+    })?;
+    let identity = authenticate(worker, &facts).await?;
+    node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, node.clock.wall())?;
+    let (slot, seq) = acquire(worker, &identity).await?;
+    Ok(Admitted { facts, identity, slot, seq })
+}
+
+async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Reject> {
+    let node = &worker.node;
+    node.addresses.login_allowed(facts.client, node.clock.nanos())?;
+    let failed = |detail: &'static str| {
+        node.addresses.login_failed(facts.client, node.clock.nanos());
+        Reject::new(Code::Unauthenticated, detail)
+    };
+    let Some(token) = &facts.bearer else { return Err(failed("no usable credential")) };
+    match node.verifier.verify(token.expose()).await {
+        Ok(identity) => Ok(identity),
+        Err(AuthError::Bad(bad)) => Err(failed(bad.0)),
+        Err(AuthError::Unavailable(detail)) => {
+            Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
+        }
+    }
+}
+
+/// A slot in the ledger, by eviction if the policy says so.
+async fn acquire(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64), Reject> {
+    let node = &worker.node;
+    let rules = &node.config.session;
+    let holder = Holder {
+        sid: SessionId::random(&mut rand::rng()),
+        node: node.config.node.id.clone(),
+        epoch: node.epoch,
+        generation: 0,
+    };
+    let user = identity.user.clone();
+    let request =
+        Acquire { user: user.clone(), holder: holder.clone(), cap: rules.max_per_user, on_limit: rules.on_limit };
+    // from here on the slot is given back whatever happens
+    let slot = Slot::asked(worker, user.clone(), holder.clone());
+    let passed = node.bus.await_slot(holder.sid);
+    let answer = node.stores.ledger.acquire(request).await.map_err(|fault| {
+        StoreFailed { call: "ledger.acquire", fault: &fault }.emit(&node.metrics);
+        Reject::new(Code::StoreUnavailable, "the ledger did not answer").retry(Duration::from_secs(1))
+    })?;
+    let seq = match answer {
+        Acquired::Held { seq } => seq,
+        Acquired::Full { retry_after } => {
+            return Err(Reject::new(Code::SessionLimit, "the user's cap").retry(retry_after));
+        }
+        Acquired::Evicting { victim, .. } => {
+            let mail = NodeMail::Evict { user, victim: victim.clone() };
+            let sent = worker.with_bus(|| node.stores.bus.send(victim.node, mail)).await;
+            match (sent, actix_rt::time::timeout(EVICTION, passed).await) {
+                (Ok(true), Ok(Ok(seq))) => seq,
+                _ => return Err(Reject::new(Code::SessionLimit, "the victim did not go in time").retry(EVICTION)),
+            }
+        }
+    };
+    Ok((slot.held(), seq))
+}
+
+/// 101, and the actor takes over.
+async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted) {
+    let node = Rc::clone(&worker);
+    let node = &node.node;
+    let facts = &admitted.facts;
+    let protocol = facts.protocol_offered.then(|| facts.protocol.name());
+    let head = answer::switching(&facts.key_accept, protocol, node.hsts(&io));
+    if actix_rt::time::timeout(LINGER, io.write_all(&head)).await.is_err() {
+        return;
+    }
+    io.upgraded();
+    SessionOpened {
+        request: id,
+        session: admitted.slot.holder().sid,
+        user: &admitted.identity.user,
+        client: facts.client,
+        seq: admitted.seq,
+    }
+    .emit(&node.metrics);
+    Connection::start(&worker, io, Opening::from(admitted));
+}

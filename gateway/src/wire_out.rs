@@ -1,0 +1,39 @@
+//! From JSON text to frames, in the client's protocol.
+
+use bytes::Bytes;
+use portcullis_common::store::bus::{Delivery, Record};
+use portcullis_common::wire::{msgpack, reply};
+
+use crate::admit::subprotocol::Protocol;
+use crate::frame::{Opcode, encode};
+
+/// One message as a frame.
+#[must_use]
+pub fn frame(json: &[u8], protocol: Protocol) -> Bytes {
+    match protocol {
+        Protocol::Json => encode::frame(Opcode::Text, json),
+        Protocol::Msgpack => encode::frame(Opcode::Binary, &msgpack::from_json(json)),
+    }
+}
+
+/// A message of the gateway's own as a frame.
+#[must_use]
+pub fn reply(reply: &impl reply::Reply, protocol: Protocol) -> Bytes {
+    let mut json = Vec::with_capacity(512);
+    reply.write(&mut json);
+    frame(&json, protocol)
+}
+
+/// A room's message, with its place in the room's order.
+#[must_use]
+pub fn delivery(delivery: &Delivery, protocol: Protocol) -> Bytes {
+    let mut json = Vec::with_capacity(delivery.record.body.len() + 64);
+    reply::put_placed(&mut json, &delivery.record.body, delivery.position);
+    frame(&json, protocol)
+}
+
+/// A message to a user, which has no place in any order.
+#[must_use]
+pub fn direct(record: &Record, protocol: Protocol) -> Bytes {
+    frame(&record.body, protocol)
+}

@@ -1,0 +1,165 @@
+//! What one worker thread owns: its peers, its hub, its buffers. Nothing here crosses threads.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use portcullis_common::wire::scan::Scratch;
+
+use crate::bus;
+use crate::events::PanicCaught;
+use crate::hub::{Hub, PeerTable};
+use crate::node::Node;
+use crate::session::peer::Peer;
+
+/// How often the sweep looks for connections with something due.
+const SWEEP: Duration = Duration::from_millis(500);
+/// One read takes at most this much; shared by all connections of the worker.
+const READ_BUFFER: usize = 64 << 10;
+
+#[derive(Default)]
+struct Table {
+    peers: Vec<Option<Rc<Peer>>>,
+    free: Vec<u32>,
+}
+
+/// One worker thread's state.
+pub struct Worker {
+    /// Its number.
+    pub id: u16,
+    /// The node it belongs to.
+    pub node: Arc<Node>,
+    /// Rooms with members here.
+    pub hub: Hub,
+    table: RefCell<Table>,
+    /// Where sockets are read into; no connection owns a read buffer.
+    pub read_buffer: RefCell<Vec<u8>>,
+    /// Where bursts of small frames are gathered into one write.
+    pub write_buffer: RefCell<Vec<u8>>,
+    /// Working memory of the pipeline.
+    pub scratch: RefCell<Scratch>,
+    seen_panics: Cell<u64>,
+}
+
+impl PeerTable for Table {
+    fn peer(&self, slot: u32) -> Option<Rc<Peer>> {
+        self.peers.get(usize::try_from(slot).ok()?)?.clone()
+    }
+
+    fn each(&self, visit: &mut dyn FnMut(&Rc<Peer>)) {
+        self.peers.iter().flatten().for_each(visit);
+    }
+}
+
+impl Worker {
+    /// Starts the worker's hub and sweep on this thread.
+    #[must_use]
+    pub fn start(id: u16, node: Arc<Node>) -> Rc<Self> {
+        let worker = Rc::new(Self {
+            id,
+            node,
+            hub: Hub::default(),
+            table: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; READ_BUFFER]),
+            write_buffer: RefCell::new(Vec::with_capacity(READ_BUFFER)),
+            scratch: RefCell::default(),
+            seen_panics: Cell::new(0),
+        });
+        actix_rt::spawn(Rc::clone(&worker).run_hub());
+        actix_rt::spawn(Rc::clone(&worker).run_sweep());
+        worker
+    }
+
+    /// Gives a peer its place.
+    pub fn add(&self, peer: &Rc<Peer>) {
+        let mut table = self.table.borrow_mut();
+        let slot = match table.free.pop() {
+            Some(slot) => {
+                if let Some(place) = table.peers.get_mut(slot as usize) {
+                    *place = Some(Rc::clone(peer));
+                }
+                slot
+            }
+            None => {
+                table.peers.push(Some(Rc::clone(peer)));
+                u32::try_from(table.peers.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        peer.slot.set(slot);
+    }
+
+    /// Takes a peer's place back.
+    pub fn remove(&self, peer: &Peer) {
+        let mut table = self.table.borrow_mut();
+        let slot = peer.slot.replace(u32::MAX);
+        if let Some(place) = table.peers.get_mut(slot as usize)
+            && place.as_ref().is_some_and(|p| p.sid == peer.sid)
+        {
+            *place = None;
+            table.free.push(slot);
+        }
+    }
+
+    /// Calls the bus on behalf of this worker, then hands out what it brought here.
+    pub fn with_bus<R>(&self, call: impl FnOnce() -> R) -> R {
+        let result = bus::publishing(self.id, call);
+        self.drain();
+        result
+    }
+
+    /// Hands out what waits in this worker's queue.
+    pub fn drain(&self) {
+        let Some(queue) = self.node.bus.queue(self.id) else { return };
+        while self.hub.pass(queue, &*self.table.borrow()) {}
+        self.report_panics();
+    }
+
+    async fn run_hub(self: Rc<Self>) {
+        poll_fn(|cx| -> Poll<()> {
+            let Some(queue) = self.node.bus.queue(self.id) else { return Poll::Ready(()) };
+            if self.hub.poll(queue, &*self.table.borrow(), cx).is_ready() {
+                // more is waiting: let the sockets have a turn first
+                cx.waker().wake_by_ref();
+            }
+            self.report_panics();
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn report_panics(&self) {
+        let panics = self.hub.panics();
+        while self.seen_panics.get() < panics {
+            self.seen_panics.set(self.seen_panics.get() + 1);
+            PanicCaught { part: "hub" }.emit(&self.node.metrics);
+        }
+    }
+
+    async fn run_sweep(self: Rc<Self>) {
+        let mut ticks = actix_rt::time::interval(SWEEP);
+        let mut last_waiting = 0i64;
+        loop {
+            ticks.tick().await;
+            let now = self.node.clock.mono();
+            let mut waiting = 0usize;
+            let mut due = Vec::new();
+            self.table.borrow().each(&mut |peer| {
+                waiting += peer.outbox().waiting();
+                if now >= peer.due.get() {
+                    due.push(Rc::clone(peer));
+                }
+            });
+            due.iter().for_each(|peer| peer.wake());
+            let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+            self.node.metrics.outbox_bytes.inc_by(waiting - last_waiting);
+            last_waiting = waiting;
+            if let Some(beat) = self.node.metrics.heartbeat.get(usize::from(self.id)) {
+                beat.store(self.node.clock.nanos(), Ordering::Relaxed);
+            }
+        }
+    }
+}
