@@ -1,8 +1,9 @@
 //! The file and the environment, laid over each other.
 //!
-//! The file is read by the `config` crate and the values go into its tree, which remembers where each came from.
-//! Its path expressions are avoided in both layers: they would take `"a[9999999]"` for an order
-//! to allocate, replace an array by a table where a segment is a number, and cannot name a message type that has a dot.
+//! The file is read by the `config` crate, into its tree, which remembers where each value came from. Its builder and its
+//! environment source are not used: they read keys as path expressions, so that `"a[9999999999]" = 1` allocates until
+//! the process aborts, a number in a variable's name turns an array into a table, and a single underscore after the
+//! prefix goes unnoticed.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +20,13 @@ const MAX_SEGMENTS: usize = 8;
 
 /// Lays the environment over the text of a file. Errors of form go into `report`; what could be read is returned.
 pub(super) fn tree(text: Option<&str>, env: &BTreeMap<String, String>, name: &str, report: &Report) -> Value {
-    let mut builder = config::Config::builder();
+    let mut cache: Value = Map::<String, Value>::new().into();
     if let Some(text) = text {
-        let layer = FileLayer(File::from_str(text, FileFormat::Toml));
-        match layer.collect() {
-            Ok(_) => builder = builder.add_source(layer),
+        match File::from_str(text, FileFormat::Toml).collect() {
+            Ok(file) => cache = file.into(),
             Err(error) => report.refuse(name, syntax(&error)),
         }
     }
-    let built = builder.build().map(|c| c.cache);
-    let mut cache = built.unwrap_or_else(|_| Map::<String, Value>::new().into());
     let mut variables: Vec<(Vec<Segment>, &String, &String)> = Vec::new();
     for (name, value) in env {
         match segments(name) {
@@ -65,25 +63,6 @@ fn syntax(error: &config::ConfigError) -> String {
         format!("is not TOML, at {position}")
     } else {
         format!("is not TOML, at {position}: {message}")
-    }
-}
-
-/// A file whose top-level keys are keys, not path expressions.
-#[derive(Debug, Clone)]
-struct FileLayer(File<config::FileSourceString, FileFormat>);
-
-impl Source for FileLayer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        self.0.collect()
-    }
-
-    fn collect_to(&self, cache: &mut Value) -> Result<(), config::ConfigError> {
-        *cache = self.collect()?.into();
-        Ok(())
     }
 }
 

@@ -53,7 +53,8 @@ fn message(mut s: Section<'_>) -> Option<MessageRule> {
     let route = route(&mut s);
     let echo = s.or("echo", true, boolean);
     let max_size = s.optional("max_size", length(1..=16 << 20));
-    Some(MessageRule { roles, route: route?, echo, rate: limit(&mut s), max_size })
+    let rate = limit(&mut s);
+    Some(MessageRule { roles, route: route?, echo, rate, max_size })
 }
 
 fn route(s: &mut Section<'_>) -> Option<Route> {

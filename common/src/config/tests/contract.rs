@@ -154,7 +154,7 @@ fn the_example_loads_and_what_it_calls_a_default_is_one() {
             }
             let own = ["cert_file", "key_file", "allow", "id "].iter().any(|k| line.starts_with(k));
             let named = section.starts_with("[[") || section.starts_with("[message.");
-            if !own && !named {
+            if !own && !named && !line.is_empty() {
                 lines.insert(format!("{section} {line}"));
             }
         }

@@ -104,7 +104,7 @@ fn variables_of_others_are_left_alone() {
 fn an_error_in_a_variable_names_it_and_hides_its_value() {
     let env = [
         ("PORTCULLIS__SESSION__MAX_PER_USER", "hunter2"),
-        ("PORTCULLIS__AUTH__ISSUER__0__SECRET", "hunter2"),
+        ("PORTCULLIS__AUTH__ISSUER__0__COOKIE", "hunter2="),
         ("PORTCULLIS__AUTH__ISSUER__7__SECRET", "hunter2"),
         ("PORTCULLIS__NODE__ID__X", "hunter2"),
         ("PORTCULLIS__NODE__3", "hunter2"),

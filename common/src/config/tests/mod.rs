@@ -6,6 +6,9 @@ mod right;
 /// What is wrong: one row a mistake.
 mod wrong;
 
+/// What nobody would write.
+mod hostile;
+
 /// The environment over the file.
 mod environment;
 
