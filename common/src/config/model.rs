@@ -198,7 +198,7 @@ pub enum KeySource {
 pub struct OriginRule {
     /// `https`, or `http` for development.
     pub scheme: String,
-    /// Lower-case ASCII host; for a wildcard the part after `*.`.
+    /// Lower-case ASCII host, an IPv6 address in brackets; for a wildcard the part after `*.`.
     pub host: String,
     /// The port, the scheme's default filled in.
     pub port: u16,

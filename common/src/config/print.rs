@@ -1,0 +1,241 @@
+//! The effective configuration as TOML: every key, secrets as `[secret]`.
+
+use std::fmt::{Display, Write as _};
+use std::time::Duration;
+
+use super::address::write_origin;
+use super::model::{
+    Config, Issuer, KeySource, Limit, MessageRule, OnLimit, RoomRule, Route, StoreUrl, TlsMode, TlsVersion, UserReach,
+};
+use super::section::{ALGORITHMS, SCOPES};
+use super::unit::{write_duration, write_rate, write_size};
+
+/// Lines of TOML.
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{line}");
+    }
+
+    fn head(&mut self, head: impl Display) {
+        self.line(format_args!("\n{head}"));
+    }
+
+    /// A number or a boolean.
+    fn plain(&mut self, key: &str, value: impl Display) {
+        self.line(format_args!("{key} = {value}"));
+    }
+
+    fn text(&mut self, key: &str, value: impl AsRef<str>) {
+        self.plain(key, quote(value.as_ref()));
+    }
+
+    fn list<T: AsRef<str>>(&mut self, key: &str, items: impl IntoIterator<Item = T>) {
+        let items: Vec<String> = items.into_iter().map(|i| quote(i.as_ref())).collect();
+        self.plain(key, format_args!("[{}]", items.join(", ")));
+    }
+
+    fn time(&mut self, key: &str, value: Duration) {
+        self.text(key, write_duration(value));
+    }
+
+    fn size(&mut self, key: &str, value: usize) {
+        self.text(key, write_size(value as u64));
+    }
+
+    /// A key that is not set has no value in TOML; it is named in a comment.
+    fn maybe(&mut self, key: &str, value: Option<impl AsRef<str>>) {
+        match value {
+            Some(value) => self.text(key, value),
+            None => self.unset(key),
+        }
+    }
+
+    fn unset(&mut self, key: &str) {
+        self.line(format_args!("# {key} is not set"));
+    }
+}
+
+/// A basic string (TOML 1.0): every control character escaped.
+fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            '\n' => out.push_str("\\n"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\u{:04X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}
+
+impl Config {
+    /// The effective configuration as TOML, every default written out. It loads again and gives the same model, but
+    /// for secrets, which are `"[secret]"` (and `dev`, which no file says).
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut page = Page("# The effective configuration; secrets are left out.\n".to_owned());
+        process(&mut page, self);
+        auth(&mut page, self);
+        session(&mut page, self);
+        limits(&mut page, self);
+        self.room.iter().for_each(|rule| room(&mut page, rule));
+        for (name, rule) in &self.message {
+            page.head(format_args!("[message.{}]", quote(name.as_str())));
+            message(&mut page, rule);
+        }
+        page.0
+    }
+}
+
+fn process(page: &mut Page, config: &Config) {
+    let Config { node, listen, tls, store, log, .. } = config;
+    page.head("[node]");
+    page.text("id", node.id.as_str());
+    page.plain("workers", node.workers);
+    page.time("drain_deadline", node.drain_deadline);
+    page.time("drain_spread", node.drain_spread);
+    page.head("[listen]");
+    page.text("public", listen.public.to_string());
+    page.text("private", listen.private.to_string());
+    page.list("trusted_proxies", listen.trusted_proxies.iter().map(ToString::to_string));
+    page.plain("diagnostics_echo", listen.diagnostics_echo);
+    page.plain("max_connections", listen.max_connections);
+    page.plain("max_connections_per_ip", listen.max_connections_per_ip);
+    page.time("header_timeout", listen.header_timeout);
+    page.plain("backlog", listen.backlog);
+    page.head("[tls]");
+    let mode = match tls.mode {
+        TlsMode::Required => "required",
+        TlsMode::Upstream => "upstream",
+        TlsMode::Off => "off",
+    };
+    page.text("mode", mode);
+    page.maybe("cert_file", tls.cert_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("key_file", tls.key_file.as_ref().map(|p| p.to_string_lossy()));
+    page.text("min_version", if tls.min_version == TlsVersion::V13 { "1.3" } else { "1.2" });
+    page.plain("insecure", tls.insecure);
+    page.time("hsts_max_age", tls.hsts_max_age);
+    page.head("[store]");
+    let url = match store.url {
+        StoreUrl::Memory => "memory:",
+    };
+    page.text("url", url);
+    page.head("[log]");
+    page.text("filter", &log.filter);
+    page.plain("json", log.json);
+}
+
+fn auth(page: &mut Page, config: &Config) {
+    page.head("[auth]");
+    page.time("leeway", config.auth.leeway);
+    page.time("max_token_life", config.auth.max_token_life);
+    config.auth.issuer.iter().for_each(|i| issuer(page, i));
+    page.head("[origin]");
+    page.list("allow", config.origin.allow.iter().map(write_origin));
+    page.text("missing", if config.origin.missing_allowed { "allow" } else { "deny" });
+}
+
+fn issuer(page: &mut Page, issuer: &Issuer) {
+    page.head("[[auth.issuer]]");
+    page.text("name", &issuer.name);
+    page.text("issuer", &issuer.issuer);
+    page.text("audience", &issuer.audience);
+    let names = issuer.algorithms.iter().filter_map(|a| ALGORITHMS.iter().find(|(_, b)| a == b));
+    page.list("algorithms", names.map(|(name, _)| name));
+    match &issuer.keys {
+        KeySource::Secret(_) => page.text("secret", "[secret]"),
+        KeySource::Pem(pem) => page.text("public_key", pem),
+        KeySource::JwksFile(path) => page.text("jwks_file", path.to_string_lossy()),
+        KeySource::JwksUrl(url) => page.text("jwks_url", url),
+    }
+    page.text("roles_claim", &issuer.roles_claim);
+    page.maybe("tenant_claim", issuer.tenant_claim.as_ref());
+    page.text("user_prefix", &issuer.user_prefix);
+    page.maybe("cookie", issuer.cookie.as_ref());
+}
+
+fn session(page: &mut Page, config: &Config) {
+    let Config { session, size, csrf, .. } = config;
+    page.head("[session]");
+    page.plain("max_per_user", session.max_per_user);
+    page.text("on_limit", if session.on_limit == OnLimit::Reject { "reject" } else { "evict_oldest" });
+    page.time("absolute_timeout", session.absolute_timeout);
+    page.maybe("idle_timeout", session.idle_timeout.map(write_duration));
+    page.time("ping_interval", session.ping_interval);
+    page.time("pong_timeout", session.pong_timeout);
+    page.time("expiry_warning", session.expiry_warning);
+    page.time("close_timeout", session.close_timeout);
+    page.plain("max_rooms", session.max_rooms);
+    page.head("[size]");
+    page.size("message", size.message);
+    page.plain("fragments", size.fragments);
+    page.time("assembly_timeout", size.assembly_timeout);
+    page.size("outbox", size.outbox);
+    page.plain("json_depth", size.json_depth);
+    page.plain("json_nodes", size.json_nodes);
+    page.size("request_head", size.request_head);
+    page.plain("request_headers", size.request_headers);
+    page.head("[csrf]");
+    page.list("exempt", csrf.exempt.iter().map(crate::ids::TypeName::as_str));
+    page.time("rotate", csrf.rotate);
+    page.time("grace", csrf.grace);
+}
+
+fn limits(page: &mut Page, config: &Config) {
+    let limit = &config.limit;
+    let values = [limit.message, limit.bytes, limit.control, limit.connect, limit.login];
+    for ((name, scope), Limit { rate, burst }) in SCOPES.iter().zip(values) {
+        let of_bytes = *name == "bytes";
+        page.head(format_args!("[limit.{name}]"));
+        page.text("rate", write_rate(rate, of_bytes));
+        if of_bytes {
+            page.text("burst", write_size(u64::from(burst)));
+        } else {
+            page.plain("burst", burst);
+        }
+        page.text("per", scope);
+    }
+}
+
+fn room(page: &mut Page, rule: &RoomRule) {
+    page.head("[[room]]");
+    page.text("pattern", &rule.pattern);
+    page.maybe("where", rule.condition.as_ref());
+    page.list("join", &rule.join);
+    page.list("publish", &rule.publish);
+    page.plain("presence", rule.presence);
+    match rule.history {
+        Some(h) => {
+            page.plain("history", format_args!("{{ count = {}, age = {} }}", h.count, quote(&write_duration(h.age))))
+        }
+        None => page.unset("history"),
+    }
+}
+
+fn message(page: &mut Page, rule: &MessageRule) {
+    page.list("roles", &rule.roles);
+    match &rule.route {
+        Route::Room => page.text("route", "room"),
+        Route::User(reach) => {
+            page.text("route", "user");
+            page.text("users", if *reach == UserReach::Any { "any" } else { "same_tenant" });
+        }
+    }
+    page.plain("echo", rule.echo);
+    match rule.rate {
+        Some(Limit { rate, burst }) => {
+            page.text("rate", write_rate(rate, false));
+            page.plain("burst", burst);
+        }
+        None => page.unset("rate"),
+    }
+    page.maybe("max_size", rule.max_size.map(|max| write_size(max as u64)));
+}

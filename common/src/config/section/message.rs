@@ -1,0 +1,110 @@
+//! `[message.NAME]`: the declared message types.
+
+use std::collections::BTreeMap;
+
+use config::{Value, ValueKind};
+
+use super::super::model::{Limit, MessageRule, Route, UserReach};
+use super::super::read::Section;
+use super::super::unit::{length, rate};
+use super::super::value::{boolean, choice, integer, text, type_name};
+use super::roles;
+use crate::ids::TypeName;
+
+/// Types of the protocol itself: their meaning is not configurable.
+pub(in super::super) const RESERVED: &[&str] = &[
+    "welcome",
+    "join",
+    "leave",
+    "ack",
+    "error",
+    "csrf",
+    "token_refresh",
+    "token_expiring",
+    "health-check",
+    "reconnect",
+    "presence",
+];
+
+pub(super) fn messages(root: &mut Section<'_>) -> BTreeMap<TypeName, MessageRule> {
+    let mut rules = BTreeMap::new();
+    for (name, s) in root.named("message") {
+        let parsed = match type_name(name) {
+            _ if RESERVED.contains(&name) => Err("is a type of the protocol itself and cannot be declared".to_owned()),
+            other => other.map_err(|problem| format!("is not a message type: the name {problem}")),
+        };
+        if let Err(problem) = &parsed {
+            s.report().refuse(s.path(), problem.as_str());
+        }
+        let rule = message(s);
+        if let (Ok(name), Some(rule)) = (parsed, rule) {
+            rules.insert(name, rule);
+        }
+    }
+    rules
+}
+
+fn message(mut s: Section<'_>) -> Option<MessageRule> {
+    let roles = roles(&mut s, "roles");
+    if roles.is_empty() {
+        let problem = "names nobody who could send it: list roles, or [\"*\"] for every authenticated user";
+        s.report().refuse_together(&[], &s.key("roles"), problem);
+    }
+    let route = route(&mut s);
+    let echo = s.or("echo", true, boolean);
+    let max_size = s.optional("max_size", length(1..=16 << 20));
+    let rate = limit(&mut s);
+    Some(MessageRule { roles, route: route?, echo, rate, max_size })
+}
+
+fn route(s: &mut Section<'_>) -> Option<Route> {
+    let to_user = s.required("route", "say where messages go, \"room\" or \"user\"", destination);
+    let reaches = [("any", UserReach::Any), ("same_tenant", UserReach::SameTenant)];
+    let reach = s.optional("users", |v| match &v.kind {
+        ValueKind::String(text) if text == "hook" => {
+            Err("must be \"any\" or \"same_tenant\": asking a hook is not in this version".to_owned())
+        }
+        _ => choice(&reaches)(v),
+    });
+    let users = s.has("users");
+    match (to_user?, reach) {
+        (false, None) if !users => Some(Route::Room),
+        (false, _) => {
+            s.report().refuse(s.key("users"), "is about messages to users, but the route is \"room\"");
+            None
+        }
+        (true, Some(reach)) => Some(Route::User(reach)),
+        (true, None) => {
+            if !users {
+                let problem = "is missing: say which users may be reached, \"any\" or \"same_tenant\"";
+                s.report().refuse(s.key("users"), problem);
+            }
+            None
+        }
+    }
+}
+
+/// Whether messages go to users.
+fn destination(value: &Value) -> Result<bool, String> {
+    match &value.kind {
+        ValueKind::Table(_) => Err("must be \"room\" or \"user\": webhooks are not in this version".into()),
+        ValueKind::String(text) if text == "stream" => {
+            Err("must be \"room\" or \"user\": streams are not in this version".into())
+        }
+        _ => {
+            text(value)?;
+            choice(&[("room", false), ("user", true)])(value)
+        }
+    }
+}
+
+/// `rate = "10/s"` with `burst`, which is the rate's count unless it is given.
+fn limit(s: &mut Section<'_>) -> Option<Limit> {
+    let given = s.has("rate");
+    let rate = s.optional("rate", rate);
+    let burst = s.optional("burst", integer(1..=1_000_000));
+    if burst.is_some() && !given {
+        s.report().refuse(s.key("burst"), "does nothing without `rate`");
+    }
+    rate.map(|rate| Limit { rate, burst: burst.unwrap_or(rate.count) })
+}

@@ -1,0 +1,79 @@
+//! One function a section: from the keys in a table to the types of the model, defaults filled in.
+
+use std::time::Duration;
+
+pub(super) use auth::{ALGORITHMS, shortest_secret};
+pub(super) use limit::SCOPES;
+pub(super) use message::RESERVED;
+
+use super::error::Report;
+use super::file::Files;
+use super::model::Config;
+use super::read::Section;
+
+/// `[node] [listen] [tls] [store] [log]`
+mod process;
+
+/// `[auth]`
+mod auth;
+
+/// `[origin] [session] [size] [csrf]`
+mod session;
+
+/// `[limit.NAME]`
+mod limit;
+
+/// `[[room]]`
+mod room;
+
+/// `[message.NAME]`
+mod message;
+
+/// Every top-level key.
+pub(super) const SECTIONS: &[&str] =
+    &["node", "listen", "tls", "store", "auth", "origin", "session", "size", "csrf", "limit", "room", "message", "log"];
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const HOUR: Duration = secs(3_600);
+const DAY: Duration = secs(86_400);
+
+/// Reads every section. The result is meaningful only if nothing was refused.
+pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Config {
+    Config {
+        node: process::node(root.child("node"), host),
+        listen: process::listen(root.child("listen")),
+        tls: process::tls(root.child("tls"), files),
+        store: process::store(root.child("store")),
+        auth: auth::auth(root.child("auth"), files),
+        origin: session::origin(root.child("origin")),
+        session: session::session(root.child("session")),
+        size: session::size(root.child("size")),
+        csrf: session::csrf(root.child("csrf")),
+        limit: limit::limits(root.child("limit")),
+        room: room::rooms(&mut root),
+        message: message::messages(&mut root),
+        log: process::log(root.child("log")),
+        dev: false,
+    }
+}
+
+/// Roles: words, since a role claim may be one string with spaces.
+fn roles(section: &mut Section<'_>, key: &'static str) -> Vec<String> {
+    section.list(key, super::value::word(128)).unwrap_or_default()
+}
+
+/// Refuses what appears twice, at its second place.
+fn once<T: PartialEq>(items: &[T], path: &str, report: &Report) {
+    for (n, item) in items.iter().enumerate() {
+        if items.iter().take(n).any(|earlier| earlier == item) {
+            report.refuse(format!("{path}[{n}]"), "is there twice");
+        }
+    }
+}
