@@ -1,0 +1,217 @@
+//! The node: everything its workers share, put together in one place.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use portcullis_common::clock::{Clock, Mono};
+use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
+use portcullis_common::ids::NodeEpoch;
+use portcullis_common::store::Stores;
+use portcullis_common::store::memory::MemoryStore;
+use rand::SeedableRng;
+use tokio::sync::Notify;
+
+use crate::accept::io::Io;
+use crate::admit::address::{AddressTable, ConnectionCaps};
+use crate::admit::auth::Verifier;
+use crate::admit::bans::BanTable;
+use crate::bus::NodeBus;
+use crate::metrics::Metrics;
+use crate::pipeline::Policy;
+use crate::route::rooms::RoomBook;
+use crate::session::manager::{Estate, LEASE, ManagerHandle};
+use crate::session::registry::Registry;
+
+/// A worker whose sweep has not run for this long counts as dead.
+const WORKER_SILENCE: Duration = Duration::from_secs(5);
+
+/// What the workers of a node share.
+pub struct Node {
+    /// The configuration.
+    pub config: Config,
+    /// The only source of time.
+    pub clock: Arc<dyn Clock>,
+    /// This life of the node.
+    pub epoch: NodeEpoch,
+    /// Shared state.
+    pub stores: Stores,
+    /// The node's end of the bus.
+    pub bus: Arc<NodeBus>,
+    /// Live sessions.
+    pub registry: Arc<Registry>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Tokens.
+    pub verifier: Arc<Verifier>,
+    /// What a message has to pass.
+    pub policy: Policy,
+    /// Room rules.
+    pub rooms: RoomBook,
+    /// Bans and revocations.
+    pub bans: Arc<BanTable>,
+    /// Attempts by address.
+    pub addresses: AddressTable,
+    /// Connections, all and by address.
+    pub caps: Arc<ConnectionCaps>,
+    draining: AtomicBool,
+    following: AtomicBool,
+    drain_asked: Arc<Notify>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// Why a node could not start: configuration problems with their key paths, or a fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Found when rules were compiled: path and sentence.
+    #[error("{}", lines(.0))]
+    Config(Vec<(String, String)>),
+    /// The machine's: ports, descriptors.
+    #[error("{0}: {1}")]
+    Io(String, #[source] std::io::Error),
+    /// The store's.
+    #[error("the store: {0}")]
+    Store(#[from] portcullis_common::store::StoreFault),
+    /// Another life of this node id is still alive.
+    #[error("node.id: another node with this id is alive")]
+    NodeIdTaken,
+}
+
+fn lines(problems: &[(String, String)]) -> String {
+    problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+impl Node {
+    /// Compiles every rule and puts the node together; nothing listens yet. Must run inside the runtime that will carry
+    /// the node's background work.
+    ///
+    /// # Errors
+    /// Every problem of the rules at once; the store's.
+    pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        let wanted = config.listen.max_connections;
+        config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
+            .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
+        let mut problems = Vec::new();
+        let verifier = Verifier::new(&config.auth, Arc::clone(&clock)).map_err(|p| problems.extend(p)).ok();
+        let rooms = RoomBook::new(&config.room).map_err(|p| problems.extend(p)).ok();
+        let (Some(verifier), Some(rooms)) = (verifier, rooms) else { return Err(StartError::Config(problems)) };
+        let StoreUrl::Memory = config.store.url;
+        let stores = MemoryStore::new(Arc::clone(&clock), Box::new(rand::rngs::StdRng::from_os_rng()));
+        let workers = config.node.workers;
+        let registry = Arc::new(Registry::default());
+        let metrics = Arc::new(Metrics::new(workers));
+        let bus = NodeBus::new(
+            config.node.id.clone(),
+            Arc::clone(&stores.bus),
+            Arc::clone(&registry),
+            Arc::clone(&metrics),
+            workers,
+        );
+        let token_life = config.auth.max_token_life + config.auth.leeway;
+        let node = Arc::new(Self {
+            policy: Policy::compile(&config),
+            addresses: AddressTable::new(&config.limit),
+            caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
+            bans: Arc::new(BanTable::new(token_life)),
+            epoch: NodeEpoch::random(&mut rand::rng()),
+            bus: Arc::new(bus),
+            draining: AtomicBool::new(false),
+            following: AtomicBool::new(false),
+            drain_asked: Arc::default(),
+            runtime: tokio::runtime::Handle::current(),
+            config,
+            clock,
+            stores,
+            registry,
+            metrics,
+            verifier,
+            rooms,
+        });
+        node.join_fleet().await?;
+        Ok(node)
+    }
+
+    /// Lease, control log, bus: in this order, because a node that is not known must not act.
+    async fn join_fleet(self: &Arc<Self>) -> Result<(), StartError> {
+        let id = self.config.node.id.clone();
+        if !self.stores.lease.take(id.clone(), self.epoch, LEASE).await? {
+            return Err(StartError::NodeIdTaken);
+        }
+        let asked = Arc::clone(&self.drain_asked);
+        let manager = ManagerHandle::start(Arc::new(Estate {
+            node: id,
+            epoch: self.epoch,
+            registry: Arc::clone(&self.registry),
+            bans: Arc::clone(&self.bans),
+            lease: Arc::clone(&self.stores.lease),
+            metrics: Arc::clone(&self.metrics),
+            on_drain: Box::new(move || asked.notify_one()),
+        }));
+        self.stores.control.follow(Arc::new(manager.clone())).await?;
+        self.following.store(true, Ordering::Release);
+        self.bus.attach(manager);
+        self.verifier.start();
+        Ok(())
+    }
+
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.config.node.id.as_str()
+    }
+
+    /// Whether new sessions are refused because the node goes away.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// From now on new sessions are refused.
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Waits until the control log asks this node to drain.
+    pub async fn drain_asked(&self) {
+        self.drain_asked.notified().await;
+    }
+
+    /// Carries work to its end that its session does not wait for.
+    pub fn background(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.runtime.spawn(work);
+    }
+
+    /// `max-age` of `Strict-Transport-Security` for an answer on this connection.
+    #[must_use]
+    pub fn hsts(&self, io: &Io) -> Option<Duration> {
+        let tls = &self.config.tls;
+        let secure = io.is_tls() || tls.mode == TlsMode::Upstream;
+        Some(tls.hsts_max_age).filter(|age| secure && !age.is_zero())
+    }
+
+    /// Why no new connection should be sent here; empty when ready.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.is_draining() {
+            reasons.push("draining".to_owned());
+        }
+        if !self.following.load(Ordering::Acquire) {
+            reasons.push("no control log yet".to_owned());
+        }
+        if !self.verifier.ready() {
+            reasons.push("no keys of some issuer yet".to_owned());
+        }
+        let now = self.clock.mono();
+        for (worker, beat) in self.metrics.heartbeat.iter().enumerate() {
+            let beat = Mono(beat.load(Ordering::Relaxed) / 1_000_000);
+            if beat.0 == 0 || now.since(beat) > WORKER_SILENCE {
+                reasons.push(format!("worker {worker} does not run"));
+            }
+        }
+        reasons
+    }
+}
+

@@ -1,0 +1,188 @@
+//! The listeners: the public port with the HTTP app and the upgrade on it, the private port beside it.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use actix_http::error::DispatchError;
+use actix_http::h1::Codec;
+use actix_http::{HttpService, KeepAlive, Request};
+use actix_codec::Framed;
+use actix_server::{Server, ServerHandle};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use crate::accept::io::Io;
+use crate::accept::listener::{self, Shutter};
+use crate::accept::tls;
+use crate::events::ConnectionRefused;
+use crate::node::{Node, StartError};
+use crate::worker::Worker;
+use crate::{answer, api, http, upgrade};
+
+/// A TLS handshake begins with this byte (RFC 8446 §5.1: content type handshake); HTTP never does.
+const TLS_HANDSHAKE: u8 = 22;
+
+thread_local! {
+    /// The framework may build a thread's services anew; its worker stays.
+    static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+}
+
+/// The two servers of a node.
+pub struct Listening {
+    /// Where clients connect.
+    pub public: SocketAddr,
+    /// Health and metrics.
+    pub private: SocketAddr,
+    /// Closes the public listener.
+    pub shutter: Shutter,
+    public_server: ServerHandle,
+    private_server: actix_web::dev::ServerHandle,
+}
+
+impl Listening {
+    /// No more connects: the kernel refuses them.
+    pub async fn stop_accepting(&self) {
+        self.public_server.pause().await;
+        self.shutter.close();
+    }
+
+    /// Ends both servers and their threads, with whatever sockets are left.
+    pub async fn stop(&self) {
+        self.public_server.stop(false).await;
+        self.private_server.stop(false).await;
+    }
+}
+
+/// Binds both ports and starts the workers.
+///
+/// # Errors
+/// A port that cannot be bound; certificates that do not load.
+pub fn listen(node: &Arc<Node>) -> Result<Listening, StartError> {
+    let at = |key: &str, address: SocketAddr| {
+        let what = format!("{key}: cannot listen on {address}");
+        move |error: io::Error| StartError::Io(what, error)
+    };
+    let config = &node.config.listen;
+    let tls = tls::server_config(&node.config.tls).map_err(|problem| StartError::Config(vec![problem]))?;
+    let public = listener::bind(config.public, config.backlog).map_err(at("listen.public", config.public))?;
+    let private = listener::bind(config.private, 128).map_err(at("listen.private", config.private))?;
+    let address = |socket: &std::net::TcpListener, fallback| socket.local_addr().unwrap_or(fallback);
+    let (public_address, private_address) =
+        (address(&public.socket, config.public), address(&private.socket, config.private));
+    let app = Arc::clone(node);
+    let private_server = actix_web::HttpServer::new(move || actix_web::App::new().configure(api::routes(Arc::clone(&app))))
+        .workers(1)
+        .disable_signals()
+        .listen(private.socket)
+        .map_err(at("listen.private", config.private))?
+        .run();
+    let private_handle = private_server.handle();
+    actix_rt::spawn(private_server);
+    let public_server = serve_public(node, public.socket, tls.map(TlsAcceptor::from))
+        .map_err(at("listen.public", config.public))?;
+    let public_handle = public_server.handle();
+    actix_rt::spawn(public_server);
+    Ok(Listening {
+        public: public_address,
+        private: private_address,
+        shutter: public.shutter,
+        public_server: public_handle,
+        private_server: private_handle,
+    })
+}
+
+fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Server> {
+    let numbers = Arc::new(AtomicU16::new(0));
+    let node = Arc::clone(node);
+    let workers = node.config.node.workers;
+    let server = Server::build().workers(workers).disable_signals().shutdown_timeout(1).listen(
+        "public",
+        socket,
+        move || {
+            let worker = WORKER.with_borrow_mut(|slot| {
+                let start = || Worker::start(numbers.fetch_add(1, Ordering::Relaxed), Arc::clone(&node));
+                Rc::clone(slot.get_or_insert_with(start))
+            });
+            let (accepting, upgrading) = (Rc::clone(&worker), Rc::clone(&worker));
+            let tls = tls.clone();
+            let app = http::app(&node);
+            let timeout = node.config.listen.header_timeout;
+            let http = HttpService::build()
+                .client_request_timeout(timeout)
+                .client_disconnect_timeout(timeout)
+                .keep_alive(KeepAlive::Timeout(timeout))
+                .upgrade(fn_service(move |(request, framed): (Request, Framed<Io, Codec>)| {
+                    actix_rt::spawn(upgrade::run(Rc::clone(&upgrading), request, framed));
+                    std::future::ready(Ok::<(), actix_web::Error>(()))
+                }))
+                .h1(map_config(app, |_| AppConfig::default()));
+            fn_service(move |tcp: TcpStream| accept(Rc::clone(&accepting), tcp, tls.clone())).and_then(http)
+        },
+    )?;
+    Ok(server.run())
+}
+
+/// Caps, then TLS; what comes out speaks HTTP.
+async fn accept(
+    worker: Rc<Worker>,
+    tcp: TcpStream,
+    tls: Option<TlsAcceptor>,
+) -> Result<(Io, Option<SocketAddr>), DispatchError> {
+    let node = &worker.node;
+    let config = &node.config;
+    let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
+    let cap = match node.caps.take(peer.ip()) {
+        Ok(cap) => cap,
+        Err(reject) => {
+            ConnectionRefused { peer: peer.ip(), detail: &reject.detail }.emit(&node.metrics);
+            if tls.is_none() {
+                let id = portcullis_common::ids::RequestId::random(&mut rand::rng());
+                // one try, no waiting: the peer is over its cap
+                let _ = tcp.try_write(&answer::refusal(&reject, id, node.clock.wall(), &[], None));
+            }
+            return Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
+        }
+    };
+    // twice what is allowed may arrive, so that a little too much is answered and a lot is cut off
+    let head_limit = config.size.request_head.saturating_mul(2);
+    let Some(tls) = tls else { return Ok((Io::plain(tcp, peer, head_limit, cap), Some(peer))) };
+    let handshake = async {
+        let mut first = [0u8; 1];
+        if tcp.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
+            plaintext(&worker, tcp).await?;
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        tls.accept(tcp).await
+    };
+    match actix_rt::time::timeout(config.listen.header_timeout, handshake).await {
+        Ok(Ok(stream)) => Ok((Io::tls(stream, peer, head_limit, cap), Some(peer))),
+        Ok(Err(error)) => Err(DispatchError::Io(error)),
+        Err(_) => Err(DispatchError::SlowRequestTimeout),
+    }
+}
+
+/// Somebody speaks plaintext where TLS is required (RFC 2817 §4.2).
+async fn plaintext(worker: &Rc<Worker>, mut tcp: TcpStream) -> io::Result<()> {
+    use portcullis_common::wire::code::Code;
+    use portcullis_common::wire::reject::Reject;
+    let reject = Reject::new(Code::Forbidden, "plaintext").status(426);
+    let id = portcullis_common::ids::RequestId::random(&mut rand::rng());
+    let fields = [("Upgrade", "TLS/1.2")];
+    tcp.write_all(&answer::refusal(&reject, id, worker.node.clock.wall(), &fields, None)).await?;
+    tcp.shutdown().await?;
+    // what the peer has sent is read, or closing would reset the connection and lose the answer
+    let mut sink = [0u8; 1_024];
+    for _ in 0..64 {
+        if tokio::io::AsyncReadExt::read(&mut tcp, &mut sink).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
