@@ -12,7 +12,7 @@ use super::json;
 pub const MAX_TOKEN: usize = 8 * 1024;
 
 /// The longest `kid`, in bytes, after decoding.
-const MAX_KID: usize = 256;
+pub(super) const MAX_KID: usize = 256;
 
 /// A token's segments, still encoded, and its header.
 pub(super) struct Token<'a> {

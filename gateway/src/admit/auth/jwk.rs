@@ -7,15 +7,13 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-use super::header::algorithm;
+use super::header::{MAX_KID, algorithm};
 use super::keys::{Key, KeySet, Kind};
 
 /// The largest set that is read, in bytes.
 pub const MAX_SET: usize = 256 * 1024;
 /// The most keys that one issuer's set may have for the configured algorithms.
 pub const MAX_KEYS: usize = 64;
-/// The longest `kid`, in bytes; a token's is held to the same bound.
-const MAX_KID: usize = 256;
 
 #[derive(Deserialize)]
 struct Set<'a> {
@@ -58,10 +56,15 @@ pub(super) fn read_set(text: &[u8], algorithms: &[Algorithm]) -> Result<KeySet, 
     if text.len() > MAX_SET {
         return Err("the JWK set is larger than 256 KiB");
     }
-    let set: Set<'_> = serde_json::from_slice(text).map_err(|_| "the text is not a JWK set")?;
+    const NO_SET: &str = "the text is not a JWK set";
+    if !is_object(text) {
+        return Err(NO_SET);
+    }
+    let set: Set<'_> = serde_json::from_slice(text).map_err(|_| NO_SET)?;
     let mut keys: Vec<Key> = Vec::new();
     for raw in set.keys {
-        let Some(key) = serde_json::from_str(raw.get()).ok().and_then(|jwk| usable(jwk, algorithms)) else { continue };
+        let jwk = is_object(raw.get().as_bytes()).then(|| serde_json::from_str(raw.get()).ok()).flatten();
+        let Some(key) = jwk.and_then(|jwk| usable(jwk, algorithms)) else { continue };
         if key.kid.is_some() && keys.iter().any(|known| known.kid == key.kid) {
             return Err("the JWK set has two keys with one id");
         }
@@ -74,6 +77,11 @@ pub(super) fn read_set(text: &[u8], algorithms: &[Algorithm]) -> Result<KeySet, 
         return Err("the JWK set has no key for the configured algorithms");
     }
     Ok(KeySet::named(keys))
+}
+
+/// Whether JSON text is an object: a derived `Deserialize` would take an array of the members' values too.
+fn is_object(text: &[u8]) -> bool {
+    text.trim_ascii_start().first() == Some(&b'{')
 }
 
 fn usable(jwk: Jwk, algorithms: &[Algorithm]) -> Option<Key> {

@@ -28,7 +28,8 @@ fn numbers_that_are_no_times_are_refused() {
         for value in ["-1", "-0.5", "-0.0", "253402300800", "18446744073709551615", "1e300", "99999999999999999999"] {
             assert_eq!(with(name, value).err(), Some(bad("a time is out of range")), "{name} {value}");
         }
-        for value in ["1e400", "NaN", "Infinity", "0x7fffffff", "01", "+1", "1_000"] {
+        assert_eq!(with(name, "1e400").err(), Some(bad("the claims are not a strict JSON object")), "{name}");
+        for value in ["NaN", "Infinity", "0x7fffffff", "01", "+1", "1_000"] {
             assert_eq!(with(name, value).err(), Some(bad("the claims name no issuer")), "{name} {value}");
         }
     }

@@ -74,14 +74,14 @@ fn tokens_of_a_bad_form_are_refused() {
         ("the other alphabet", format!("{head}.{body}.{}", "+".repeat(43)), BASE64),
         ("not ASCII", format!("{head}.{body}.{signature}é"), BASE64),
         ("a zero byte", format!("{head}.{body}.{signature}\0"), BASE64),
-        ("cut short by four", good[..good.len() - 4].to_owned(), FORGED),
+        ("cut short by three", good[..good.len() - 3].to_owned(), FORGED),
         ("8 KiB and a byte", format!("{good}{}", "A".repeat(8 * 1024 + 1 - good.len())), "the token is too long"),
         ("header no JSON", format!("{}.{body}.{signature}", b64("alg")), HEADER),
         ("header an array", format!("{}.{body}.{signature}", b64(r#"["HS256"]"#)), HEADER),
         ("header not UTF-8", format!("{}.{body}.{signature}", b64(b"{\"alg\":\"HS256\xff\"}")), HEADER),
         ("payload no JSON", hs(HS256, "iss"), NO_ISSUER),
         ("payload another token", hs(HS256, &good), NO_ISSUER),
-        ("payload an array", hs(HS256, r#"["https://hs.example"]"#), UNKNOWN_ISSUER),
+        ("payload an array", hs(HS256, r#"["https://hs.example"]"#), CLAIMS),
     ]);
     assert_eq!(count, 25);
 }

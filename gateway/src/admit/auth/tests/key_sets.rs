@@ -107,4 +107,6 @@ fn what_is_no_set_is_an_error() {
         assert_eq!(read_set(text.as_bytes(), &[ES256]).err(), Some("the text is not a JWK set"), "{text}");
     }
     assert_eq!(set(vec![], &[ES256]).err(), Some(NO_KEY));
+    let listed = json!([[jwk(p256(), "a")]]).to_string();
+    assert_eq!(read_set(listed.as_bytes(), &[ES256]).err(), Some("the text is not a JWK set"));
 }
