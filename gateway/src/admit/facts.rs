@@ -14,11 +14,13 @@ use portcullis_common::ids::RequestId;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 
-use super::credential::{self, Credential, Source, Token};
-use super::network::Client;
-use super::origin::{self, WebOrigin};
-use super::subprotocol::Protocol;
-use super::{handshake, subprotocol};
+use super::credential::{self, Credential};
+use super::{handshake, origin, subprotocol};
+
+pub use super::credential::{Source, Token};
+pub use super::network::Client;
+pub use super::origin::WebOrigin;
+pub use super::subprotocol::Protocol;
 
 /// Bytes of `User-Agent` that are kept.
 const USER_AGENT_MAX: usize = 150;
