@@ -3,7 +3,7 @@
 
 use portcullis_common::clock::Mono;
 
-use super::header::{self, Header, MAX_CONTROL, MAX_HEADER, Open, Opcode};
+use super::header::{self, Header, MAX_CONTROL, MAX_HEADER, Opcode, Open};
 use super::utf8::Carry;
 use super::{Event, Limits, Violation, decode, mask};
 

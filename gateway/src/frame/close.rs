@@ -27,7 +27,8 @@ pub fn parse(payload: &[u8]) -> Result<(Option<u16>, &str), Violation> {
     if !legal(code) {
         return Err(Violation::protocol("close code that may not be sent"));
     }
-    let reason = std::str::from_utf8(reason).map_err(|_| Violation { detail: "close reason is not UTF-8", ..utf8::INVALID })?;
+    let reason =
+        std::str::from_utf8(reason).map_err(|_| Violation { detail: "close reason is not UTF-8", ..utf8::INVALID })?;
     Ok((Some(code), reason))
 }
 

@@ -100,12 +100,7 @@ impl Decoder {
         }
     }
 
-    fn step<'b>(
-        &mut self,
-        input: &mut &'b mut [u8],
-        limits: &Limits,
-        now: Mono,
-    ) -> Result<Outcome<'b>, Violation> {
+    fn step<'b>(&mut self, input: &mut &'b mut [u8], limits: &Limits, now: Mono) -> Result<Outcome<'b>, Violation> {
         match &mut self.state {
             State::Finished => return Ok(Outcome::More),
             State::Closing(_) => {
