@@ -30,7 +30,7 @@ async fn main() -> io::Result<()> {
             loop {
                 let (socket, _) = listener.accept().await?;
                 let clock = Rc::clone(&clock);
-                tokio::task::spawn_local(async move { serve(socket, &*clock).await });
+                tokio::task::spawn_local(async move { serve(socket, &clock).await });
             }
         })
         .await

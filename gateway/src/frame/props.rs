@@ -90,7 +90,7 @@ fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
     at.windows(2).map(|w| &bytes[w[0]..w[1]]).collect()
 }
 
-const LIMITS: Limits = Limits { message: 700, fragments: 8, assembly: std::time::Duration::from_secs(10) };
+const LIMITS: Limits = Limits { message: 700, fragments: 8, assembly: Duration::from_secs(10) };
 
 proptest! {
     #[test]

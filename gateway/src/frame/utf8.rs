@@ -23,7 +23,7 @@ impl Carry {
     /// # Errors
     /// [`INVALID`] as soon as no continuation could make the bytes UTF-8: over-long forms, surrogates and values past
     /// U+10FFFF fail at the byte that makes them so (RFC 3629 §4).
-    pub fn push<'a>(&mut self, piece: &'a [u8], mut take: impl FnMut(&str)) -> Result<(), Violation> {
+    pub fn push(&mut self, piece: &[u8], mut take: impl FnMut(&str)) -> Result<(), Violation> {
         let rest = self.complete(piece, &mut take)?;
         match std::str::from_utf8(rest) {
             Ok(text) => take(text),
