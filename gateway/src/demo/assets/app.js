@@ -23,7 +23,7 @@ let room = null; // joined
 let place = null; // {room, offset, epoch} of the last delivery, to ask for what was missed
 let countdown = 0;
 
-const role = () => new FormData(form).get('role') ?? 'member';
+const role = () => form.elements.role.value; // FormData would leave out what is disabled
 let chosen = { name: '', role: 'member' };
 
 async function token(fresh = false) {
@@ -35,7 +35,7 @@ async function token(fresh = false) {
 const client = new Client(token);
 const panel = new Panel(client);
 
-async function join() {
+async function join(tries = 0) {
   const wanted = fields.room.value.trim() || 'lobby';
   const since = place?.room === wanted ? { since: { offset: place.offset, epoch: place.epoch } } : null;
   try {
@@ -43,11 +43,16 @@ async function join() {
     room = wanted;
     byId('room-name').textContent = wanted;
     composer.inert = false;
+    breakIn.enable();
     const recovered = since && ack.payload?.recovered === false ? ' Some messages were missed.' : '';
     talk.note(`You are in ${wanted}.${recovered}`);
     if (document.activeElement === document.body || form.contains(document.activeElement)) line.focus();
     talk.presence((await client.ask({ type: 'presence', to: { room } })).payload ?? {});
   } catch (error) {
+    if (error.code === 'rate_limited' && tries < 5) {
+      setTimeout(() => client.state === 'open' && !room && join(tries + 1), (error.retryAfter ?? 1_000) + 100);
+      return;
+    }
     talk.note(`${wanted}: ${error.code}. ${error.message ?? ''}`, 'bad');
   }
 }
@@ -154,7 +159,7 @@ client.addEventListener('welcome', ({ detail: { payload } }) => {
   join();
 });
 
-new BreakIn({ client, room: () => room ?? 'lobby', token, isAdmin: () => chosen.role === 'admin' });
+const breakIn = new BreakIn({ client, room: () => room, token, isAdmin: () => chosen.role === 'admin' });
 new Operator(client);
 showState({ state: 'idle', text: '' });
 

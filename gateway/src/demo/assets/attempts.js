@@ -12,7 +12,7 @@ function correct(client, room, extra = {}) {
     to: { room },
     payload: { text: 'knock knock' },
     csrfToken: client.csrf,
-    timestamp: Date.now(),
+    timestamp: client.now(),
     ...extra,
   };
 }
@@ -71,7 +71,7 @@ async function oneTooMany({ token }) {
   try {
     for (let n = 0; n < 8; n += 1) {
       const { socket, closed } = await handshake(await token());
-      if (!socket) return { closed, http: 429, code: 'session_limit', message: `Refused after ${held.length} more were let in.` };
+      if (!socket) return { closed, http: 429, code: 'session_limit', message: `${held.length} more let in, then refused.` };
       held.push(socket);
     }
     return { taken: `${held.length} more sessions` };

@@ -16,8 +16,8 @@ export function verdict(attempt, outcome, isAdmin) {
 function describe(attempt, outcome) {
   const parts = [];
   if (outcome.http) {
-    parts.push(`Handshake refused (close ${outcome.closed}). The gateway’s answer, HTTP ${outcome.http} ${outcome.code}, is not shown to a page by the browser.`);
     if (outcome.message) parts.push(outcome.message);
+    parts.push(`The page sees only close ${outcome.closed}; the gateway answers HTTP ${outcome.http}.`);
     return parts.join(' ');
   }
   if (outcome.taken) return attempt.admin ?? `Taken: answered by ${outcome.taken}.`;
@@ -40,8 +40,8 @@ export class BreakIn {
     this.#context = context;
     byId('attempts').replaceChildren(...ATTEMPTS.map((attempt) => this.#card(attempt)));
     this.#all.addEventListener('click', () => this.#tryAll());
-    context.client.addEventListener('state', () => this.#enable());
-    this.#enable();
+    context.client.addEventListener('state', () => this.enable());
+    this.enable();
   }
 
   #card(attempt) {
@@ -51,23 +51,29 @@ export class BreakIn {
     const answer = h('div', { class: 'answer', role: 'status' });
     const card = h('li', { class: 'attempt', id: `attempt-${attempt.id}` },
       button,
-      h('p', { class: 'what', id: `what-${attempt.id}` }, attempt.what),
-      h('p', { class: 'expect' }, 'Expect ', ...expected.flatMap((code, i) => [i ? ', ' : '', h('code', {}, code)])),
+      h('div', {},
+        h('p', { class: 'what', id: `what-${attempt.id}` }, attempt.what),
+        h('p', { class: 'expect' }, 'Expect ', ...expected.flatMap((code, i) => [i ? ', ' : '', h('code', {}, code)]))),
       answer);
     this.#cards.set(attempt.id, { card, button, answer });
     return card;
   }
 
-  #enable() {
-    const ready = this.#context.client.state === 'open' && !this.#running;
+  #ready() {
+    return this.#context.client.state === 'open' && this.#context.room() !== null;
+  }
+
+  /** Shows whether attempts are possible: connected, in a room, none running. */
+  enable() {
+    const ready = this.#ready() && !this.#running;
     for (const { button } of this.#cards.values()) button.setAttribute('aria-disabled', String(!ready));
     this.#all.setAttribute('aria-disabled', String(!ready));
   }
 
   async #run(attempt, inSeries = false) {
-    if (this.#context.client.state !== 'open' || (this.#running && !inSeries)) return;
+    if (!this.#ready() || (this.#running && !inSeries)) return;
     this.#running = true;
-    this.#enable();
+    this.enable();
     const { card, answer } = this.#cards.get(attempt.id);
     card.dataset.verdict = 'running';
     answer.replaceChildren('Trying…');
@@ -86,10 +92,11 @@ export class BreakIn {
         h('strong', {}, { held: 'Refused', allowed: 'Allowed', odd: 'Unexpected' }[found]), ' ',
         h('code', { class: 'code' }, code)),
       h('p', { class: 'answer-text' }, describe(attempt, outcome)),
-      ...(outcome.requestId ? [h('p', { class: 'answer-id mono' }, `request ${outcome.requestId}`)] : []));
+      ...(outcome.requestId ? [h('p', { class: 'answer-id mono', title: 'request id: the gateway’s log knows more under it' },
+        h('span', { class: 'visually-hidden' }, 'request id '), outcome.requestId)] : []));
     this.#running = inSeries;
     this.#count();
-    this.#enable();
+    this.enable();
   }
 
   #count() {
@@ -103,11 +110,11 @@ export class BreakIn {
     if (this.#all.getAttribute('aria-disabled') === 'true') return;
     this.#running = true;
     for (const attempt of ATTEMPTS) {
-      for (let n = 0; n < 100 && this.#context.client.state !== 'open'; n += 1) await pause(100);
-      if (this.#context.client.state !== 'open') break;
+      for (let n = 0; n < 100 && !this.#ready(); n += 1) await pause(100);
+      if (!this.#ready()) break;
       await this.#run(attempt, true);
     }
     this.#running = false;
-    this.#enable();
+    this.enable();
   }
 }

@@ -12,7 +12,7 @@ function limitText(key, value) {
     return `${value.rate} in ${duration(value.periodMs ?? 60_000)}${burst}`;
   }
   if (typeof value === 'number' && /bytes|size/i.test(key)) return bytes(value);
-  if (typeof value === 'number' && /ms$/i.test(key)) return duration(value);
+  if (typeof value === 'number' && /Ms$/.test(key)) return duration(value);
   return typeof value === 'object' ? JSON.stringify(value) : String(value);
 }
 
@@ -97,6 +97,6 @@ export class Panel {
   }
 
   #countdown() {
-    if (this.#expiresAt) this.#set('expiry', `in ${duration(this.#expiresAt - Date.now())}`);
+    if (this.#expiresAt) this.#set('expiry', `in ${duration(this.#expiresAt - this.#client.now())}`);
   }
 }

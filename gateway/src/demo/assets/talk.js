@@ -3,6 +3,7 @@
 import { byId, h, shortTime } from './dom.js';
 
 const KEEP = 300;
+const BURST = 4;
 
 export class Talk {
   #list = byId('messages');
@@ -11,6 +12,7 @@ export class Talk {
   #empty = byId('talk-empty');
   #here = new Set();
   #last = null;
+  #burst = { from: null, at: 0, count: 0, more: null };
   #me = { session: null, user: null };
 
   iAm(session, user) {
@@ -26,6 +28,7 @@ export class Talk {
   /** A message that came back from the gateway; the sender's own comes the same way. */
   say(message) {
     const from = message.from ?? {};
+    if (this.#swallow(from.session, message.timestamp)) return;
     const own = from.session ? from.session === this.#me.session : from.user === this.#me.user;
     const text = typeof message.payload?.text === 'string' ? message.payload.text : JSON.stringify(message.payload);
     const run = this.#last?.from === from.session && message.timestamp - this.#last.at < 120_000;
@@ -41,6 +44,26 @@ export class Talk {
           h('time', { datetime: new Date(message.timestamp).toISOString() }, shortTime(message.timestamp)),
           message.offset === undefined ? null : h('span', { title: 'place in the room’s order' }, ` #${message.offset}`),
           message.degraded ? h('span', { title: 'the store was not reached' }, ' degraded') : null))));
+  }
+
+  // More than a few messages of one sender within a second become one line that counts: a flood must not bury the rest.
+  #swallow(from, at) {
+    const burst = this.#burst;
+    if (burst.from !== from || at - burst.at > 1_000) {
+      this.#burst = { from, at, count: 1, more: null };
+      return false;
+    }
+    burst.count += 1;
+    if (burst.count <= BURST) return false;
+    const text = `and ${burst.count - BURST} more in the same second`;
+    if (burst.more) {
+      burst.more.textContent = text;
+    } else {
+      burst.more = h('li', { class: 'event', 'aria-live': 'off' }, text);
+      this.#add(burst.more);
+    }
+    this.#last = null;
+    return true;
   }
 
   /** A line about the room or the connection; `kind` is `note` or `bad`. */

@@ -33,7 +33,7 @@ function parse(text) {
 function summary(message) {
   const payload = message?.payload ?? {};
   if (message?.type === 'error') {
-    return [payload.code, payload.message, payload.requestId && `request ${payload.requestId}`].filter(Boolean).join(' · ');
+    return [payload.code, payload.message, payload.requestId].filter(Boolean).join(' · ');
   }
   const where = message?.to?.room ?? message?.room ?? message?.to?.user;
   return [where, typeof payload.text === 'string' ? `“${payload.text.slice(0, 80)}”` : null].filter(Boolean).join(' · ');

@@ -5,6 +5,8 @@ import { backoff, closeInfo } from './codes.js';
 const PROTOCOL = 'portcullis.v1.json';
 const GIVE_UP_AFTER = 8;
 const ANSWER_MS = 8_000;
+// An error that comes so shortly before a close is the reason for it.
+const REASON_MS = 1_000;
 
 let counter = 0;
 /** A fresh client message id; the prefix says what it is for. */
@@ -36,6 +38,7 @@ export class Client extends EventTarget {
   #comeBackAt = 0;
   #lastError = null;
   #forced = false;
+  #skew = 0;
   state = 'idle';
   welcome = null;
 
@@ -43,6 +46,11 @@ export class Client extends EventTarget {
   constructor(getToken) {
     super();
     this.#getToken = getToken;
+  }
+
+  /** The gateway’s time as far as its welcome told it: a machine whose clock is wrong is not refused for that. */
+  now() {
+    return Math.round(Date.now() + this.#skew);
   }
 
   get csrf() {
@@ -98,14 +106,15 @@ export class Client extends EventTarget {
     } catch {
       return;
     }
-    if (message.type === 'welcome') this.#welcomed(message.payload ?? {});
+    if (message.type === 'welcome') this.#welcomed(message.payload ?? {}, message.timestamp);
     else if (message.type === 'csrf') this.#csrf = message.payload?.token ?? this.#csrf;
-    else if (message.type === 'error') this.#lastError = message.payload ?? null;
+    else if (message.type === 'error') this.#lastError = { payload: message.payload ?? {}, at: Date.now() };
     else if (message.type === 'reconnect') this.#told(Number(message.payload?.after) || 0);
     this.dispatchEvent(detail('message', { message }));
   }
 
-  #welcomed(payload) {
+  #welcomed(payload, sentAt) {
+    this.#skew = Number.isFinite(sentAt) ? sentAt - Date.now() : 0;
     this.#csrf = payload.csrfToken ?? null;
     this.#resume = payload.resume?.token ?? null;
     this.#tries = 0;
@@ -132,7 +141,8 @@ export class Client extends EventTarget {
     const again = (info.again || this.#forced) && this.#tries < GIVE_UP_AFTER;
     this.#forced = false;
     if (!info.again) this.#resume = null;
-    this.dispatchEvent(detail('closed', { code, reason, again, error: this.#lastError, text: info.text }));
+    const error = this.#lastError && Date.now() - this.#lastError.at < REASON_MS ? this.#lastError.payload : null;
+    this.dispatchEvent(detail('closed', { code, reason, again, error, text: info.text }));
     if (!again) {
       this.#become(code === 1000 ? 'idle' : 'ended', code === 1000 ? 'Not connected' : info.text);
       return;
@@ -159,7 +169,7 @@ export class Client extends EventTarget {
 
   /** Completes a message with id, CSRF token and time, and sends it; returns the id, or null when not connected. */
   send(message) {
-    const whole = { id: freshId(), ...message, csrfToken: this.#csrf, timestamp: Date.now() };
+    const whole = { id: freshId(), ...message, csrfToken: this.#csrf, timestamp: this.now() };
     return this.raw(JSON.stringify(whole)) ? whole.id : null;
   }
 
