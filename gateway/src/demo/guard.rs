@@ -74,8 +74,7 @@ pub(super) fn name(text: &str) -> Result<&str, Reject> {
 /// The Host header, if it names this machine: a name that DNS could point here later is refused (DNS rebinding).
 fn own_host(headers: &HeaderMap) -> Result<&str, Reject> {
     let host = single(headers, &header::HOST)?.ok_or_else(|| Reject::new(Code::Malformed, "no host"))?;
-    let authority: actix_web::http::uri::Authority =
-        host.parse().map_err(|_| Reject::new(Code::Malformed, "host"))?;
+    let authority: actix_web::http::uri::Authority = host.parse().map_err(|_| Reject::new(Code::Malformed, "host"))?;
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
     let loopback = name.eq_ignore_ascii_case("localhost")
         || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback());

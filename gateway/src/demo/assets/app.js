@@ -94,6 +94,7 @@ function showState({ state, text, retryIn }) {
   byId('go').textContent = busy ? (state === 'open' ? 'Disconnect' : 'Stop') : 'Connect';
   byId('go').dataset.on = String(busy);
   for (const input of form.querySelectorAll('input')) input.disabled = busy;
+  byId('renew').setAttribute('aria-disabled', String(state !== 'open'));
   if (state !== 'open') composer.inert = true;
 }
 
