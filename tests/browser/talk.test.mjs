@@ -60,8 +60,11 @@ test('the card shows the session, the limits, a round trip, and never a whole se
   assert.match(await page.locator('#fact-expiry').textContent(), /^in (59 min|1 h)/);
   await page.locator('#fact-rtt', { hasText: /ms/ }).waitFor();
   assert.ok(await page.locator('#limits dt').count() > 0, 'limits from the welcome');
+  await page.getByRole('button', { name: 'A key twice' }).click();
+  await page.locator('#attempt-key-twice[data-verdict=held]').waitFor();
   for (const summary of await page.locator('.tape-entry summary:visible').all()) await summary.click();
   await page.locator('#tape-list pre').first().waitFor();
+  await page.locator('#tape-list pre', { hasText: '"type":"health-check","type":"chat"' }).waitFor(); // as it was sent
   assert.ok(csrf.length >= 16, 'the welcome carried a token');
   assert.ok(!(await page.locator('body').innerText()).includes(csrf), 'the CSRF token is masked everywhere');
 });

@@ -13,9 +13,9 @@ function masked(key, value) {
   return SECRETS.has(key) && typeof value === 'string' ? mask(value) : value;
 }
 
-// A frame that is not valid JSON, or says a thing twice, is shown as it was sent, its secrets cut out by pattern.
-function shown(text, message, verbatim) {
-  const whole = message && !verbatim
+// What parsing would change (a key said twice, broken JSON) is shown as it was sent, its secrets cut out by pattern.
+function shown(text, message) {
+  const whole = message && JSON.stringify(message) === text
     ? JSON.stringify(message, masked, 2)
     : text.replace(/("(?:csrfToken|token)"\s*:\s*")([^"]{4})[^"]*/g, '$1$2••••••••');
   return whole.length > SHOW_MAX ? `${whole.slice(0, SHOW_MAX)}… (${bytes(text.length)} in all)` : whole;
@@ -39,7 +39,7 @@ function summary(message) {
   return [where, typeof payload.text === 'string' ? `“${payload.text.slice(0, 80)}”` : null].filter(Boolean).join(' · ');
 }
 
-function entry({ direction, text, at, verbatim, note }) {
+function entry({ direction, text, at, note }) {
   const message = note ? null : parse(text);
   const type = note ? 'connection' : String(message?.type ?? 'not JSON').slice(0, 40);
   const kind = note ? 'note' : type === 'error' ? 'error' : direction;
@@ -58,7 +58,7 @@ function entry({ direction, text, at, verbatim, note }) {
   const details = h('details', {}, h('summary', { class: 'tape-head' }, ...head));
   details.addEventListener('toggle', () => {
     if (details.open && !details.querySelector('pre')) {
-      details.append(h('pre', { tabindex: '0' }, shown(text, message, verbatim)));
+      details.append(h('pre', { tabindex: '0' }, shown(text, message)));
     }
   });
   return h('li', { class: 'tape-entry', dataset }, details);
