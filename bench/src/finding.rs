@@ -61,7 +61,7 @@ pub fn median(values: &[f64]) -> f64 {
     sorted.sort_by(f64::total_cmp);
     let half = sorted.len() / 2;
     match (sorted.get(half), half.checked_sub(1).and_then(|below| sorted.get(below))) {
-        (Some(high), Some(low)) if sorted.len() % 2 == 0 => (low + high) / 2.0,
+        (Some(high), Some(low)) if sorted.len().is_multiple_of(2) => (low + high) / 2.0,
         (Some(middle), _) => *middle,
         (None, _) => 0.0,
     }
@@ -70,10 +70,12 @@ pub fn median(values: &[f64]) -> f64 {
 /// Smallest and largest of `values`; zeroes for none.
 #[must_use]
 pub fn spread(values: &[f64]) -> (f64, f64) {
-    values.iter().fold(None, |seen: Option<(f64, f64)>, v| {
-        Some(seen.map_or((*v, *v), |(low, high)| (low.min(*v), high.max(*v))))
-    })
-    .unwrap_or((0.0, 0.0))
+    values
+        .iter()
+        .fold(None, |seen: Option<(f64, f64)>, v| {
+            Some(seen.map_or((*v, *v), |(low, high)| (low.min(*v), high.max(*v))))
+        })
+        .unwrap_or((0.0, 0.0))
 }
 
 /// Slope and intercept of the least-squares line through `points`; `None` for fewer than two different x.
@@ -82,7 +84,8 @@ pub fn line(points: &[(f64, f64)]) -> Option<(f64, f64)> {
     let n = points.len() as f64;
     let (sx, sy) = points.iter().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x, sy + y));
     let (mx, my) = (sx / n, sy / n);
-    let (xx, xy) = points.iter().fold((0.0, 0.0), |(xx, xy), (x, y)| (xx + (x - mx) * (x - mx), xy + (x - mx) * (y - my)));
+    let (xx, xy) =
+        points.iter().fold((0.0, 0.0), |(xx, xy), (x, y)| (xx + (x - mx) * (x - mx), xy + (x - mx) * (y - my)));
     (xx > 0.0).then(|| (xy / xx, my - xy / xx * mx))
 }
 

@@ -9,26 +9,29 @@ pub mod clock;
 
 /// One masked frame out, one unmasked frame in.
 pub mod frame;
-/// The handshake's request head and its answer.
-pub mod request;
 /// The few messages of `portcullis.v1.json` that a generator says and hears.
 pub mod message;
-/// JSON web tokens, minted ahead of the measurement.
-pub mod token;
+/// The handshake's request head and its answer.
+pub mod request;
 /// Many client sockets on one thread.
 pub mod socket;
+/// JSON web tokens, minted ahead of the measurement.
+pub mod token;
 
+/// One measured result, and the statistics behind it.
+pub mod finding;
 /// Latencies in logarithmic buckets.
 pub mod histogram;
 /// What the kernel says about the server's process.
 pub mod proc;
 /// A one-shot HTTP GET.
 pub mod scrape;
-/// One measured result, and the statistics behind it.
-pub mod finding;
 
 /// What is played.
 pub mod scenario;
+
+/// Who starts what, and the report.
+pub mod driver;
 
 /// Whatever ends a benchmark early: a sentence for the person who started it.
 pub type Fault = Box<dyn std::error::Error + Send + Sync>;

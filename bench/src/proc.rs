@@ -104,7 +104,10 @@ mod tests {
     #[test]
     fn a_field_is_found_by_its_whole_name() {
         let text = "0-1 ---p 0 [rollup]\nRss:    12 kB\nPss_Anon: 3 kB\nPss:     7 kB\n";
-        assert_eq!((kilobytes(text, "Rss:"), kilobytes(text, "Pss:"), kilobytes(text, "Uss:")), (Some(12), Some(7), None));
+        assert_eq!(
+            (kilobytes(text, "Rss:"), kilobytes(text, "Pss:"), kilobytes(text, "Uss:")),
+            (Some(12), Some(7), None)
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ const ACCEPT: &[u8] = b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// 150 bytes, the length that browsers have: a gateway that keeps headers pays for it.
 const USER_AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 \
-                          Safari/537.36 portcullis-bench/0.1 (load generator; one of many)";
+                          Safari/537.36 portcullis-bench/0.1 (load generator, one of 1k)";
 
 /// A whole request head for `path` on `host`; `token` goes into `Authorization` and asks for `portcullis.v1.json`.
 #[must_use]
@@ -67,7 +67,8 @@ mod tests {
 
     #[test]
     fn only_101_with_the_right_accept_value_switches() {
-        let good = b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nrest";
+        let good =
+            b"HTTP/1.1 101 Switching Protocols\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nrest";
         assert_eq!(answer(good), Answer::Switched(good.len() - 4));
         assert_eq!(answer(b"HTTP/1.1 101 X\r\nsec-websocket-accept: nonsense\r\n\r\n"), Answer::Refused(101));
         assert_eq!(answer(b"HTTP/1.1 429 Too Many\r\nRetry-After: 1\r\n\r\n"), Answer::Refused(429));

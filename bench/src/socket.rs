@@ -259,8 +259,7 @@ impl Net {
 
     fn readable<P: Player>(&mut self, player: &mut P, id: ConnId, to_the_end: bool) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        loop {
-            let Some(conn) = self.conn(id) else { break };
+        while let Some(conn) = self.conn(id) {
             if conn.phase == Phase::Connecting {
                 break;
             }

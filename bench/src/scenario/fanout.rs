@@ -170,8 +170,14 @@ fn broadcast(net: &mut Net, options: &Fanout, sessions: &[Session]) -> Outcome<(
     let per_delivery = cpu / run.received.max(1) as f64 / 1000.0;
     Finding::new(&format!("{}.{members}", options.id), what, per_delivery, "us", detail).print()?;
     let what = format!("deliveries lost, {members} members");
-    Finding::new(&format!("{}.{members}.lost", options.id), what, due.saturating_sub(run.received) as f64, "", json!(null))
-        .print()
+    Finding::new(
+        &format!("{}.{members}.lost", options.id),
+        what,
+        due.saturating_sub(run.received) as f64,
+        "",
+        json!(null),
+    )
+    .print()
 }
 
 /// Plays it.

@@ -199,5 +199,6 @@ fn report(options: &Healthy, rounds: &Rounds<'_>) -> Outcome<()> {
     Finding::new("hostile.harmed", "healthy sessions lost and checks unanswered", lost, "", json!(null)).print()?;
     let Some((before, peak)) = before.zip(peak) else { return Ok(()) };
     let grown = peak.rss.saturating_sub(before.rss) as f64 / f64::from(1 << 20);
-    Finding::new("hostile.rss_growth", "resident memory at the attack's peak, above quiet", grown, "MiB", json!(null)).print()
+    Finding::new("hostile.rss_growth", "resident memory at the attack's peak, above quiet", grown, "MiB", json!(null))
+        .print()
 }

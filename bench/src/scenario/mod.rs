@@ -15,18 +15,18 @@ use crate::{Outcome, clock, request};
 /// Bringing sessions up, the part that all have in common.
 pub mod entry;
 
-/// Memory of idle sessions.
-pub mod idle;
-/// Connect, welcome, close.
-pub mod handshake;
+/// Whether everything comes back.
+pub mod churn;
 /// One message there and back, raw and through the whole path.
 pub mod echo;
 /// One message to many.
 pub mod fanout;
-/// Whether everything comes back.
-pub mod churn;
+/// Connect, welcome, close.
+pub mod handshake;
 /// Whether the well-behaved notice the others.
 pub mod hostile;
+/// Memory of idle sessions.
+pub mod idle;
 
 /// Where the server is and how its sessions authenticate.
 #[derive(Debug, Clone, Args)]
