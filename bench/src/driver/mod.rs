@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::Outcome;
 use crate::finding::{Finding, rounded};
+use crate::{Outcome, proc};
 
 /// The figures that the design promises.
 pub mod budget;
@@ -147,6 +147,7 @@ pub fn run(options: &Run) -> Outcome<bool> {
     };
     let folder = options.out.parent().map_or_else(PathBuf::new, PathBuf::from).join("bench");
     fs::create_dir_all(&folder)?;
+    let machine = machine(depth);
     let mut rows: Vec<Row> = Vec::new();
     for what in What::ALL {
         if !options.only.is_empty() && !options.only.contains(&what) {
@@ -165,10 +166,19 @@ pub fn run(options: &Run) -> Outcome<bool> {
     rows.extend(compare(&rows));
     let lines: String = rows.iter().map(|row| format!("{}\n", row.json())).collect();
     fs::write(&options.out, lines)?;
-    let table = table::markdown(&rows);
+    let table = table::markdown(&rows, &machine);
     fs::write(options.out.with_extension("md"), &table)?;
     writeln!(std::io::stdout(), "{table}")?;
     Ok(rows.iter().all(|row| row.outcome.is_ok() && (!options.strict || row.met() != Some(false))))
+}
+
+/// What a reader must know to judge the figures: a machine that does other work is no place for ratios of latencies.
+fn machine(depth: Depth) -> String {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split_whitespace().next().unwrap_or("unknown");
+    let pinned = if proc::can_pin() { "server and generator pinned to a CPU each" } else { "nothing pinned" };
+    format!("{depth:?} run; {cpus} CPUs, load average {load} before the run; {pinned}; one worker; memory store.")
 }
 
 fn row(outcome: Result<Finding, String>, command: &str) -> Row {
@@ -203,7 +213,8 @@ fn one(options: &Run, folder: &Path, what: What, depth: Depth, found: &mut Vec<F
                 Play::Hostile { .. } => continue,
             };
             arguments.extend(["--id".to_owned(), format!("fanout-{peer}")]);
-            Generator::start(options, &server, &arguments, &format!("{name}-{peer}"))?.finish(&mut take)?;
+            let mut named = |finding: Finding| take(Finding { what: format!("{peer}: {}", finding.what), ..finding });
+            Generator::start(options, &server, &arguments, &format!("{name}-{peer}"))?.finish(&mut named)?;
         }
     }
     Ok(())

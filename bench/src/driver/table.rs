@@ -2,10 +2,11 @@
 
 use super::Row;
 
-/// One table: what, measured, budget, met, command. Scenarios that failed come last, with the reason.
+/// What machine it was, then one table: what, measured, budget, met, command. Scenarios that failed come last, with the reason.
 #[must_use]
-pub fn markdown(rows: &[Row]) -> String {
-    let mut out = String::from("| what | measured | budget | met? | command |\n| --- | ---: | ---: | --- | --- |\n");
+pub fn markdown(rows: &[Row], machine: &str) -> String {
+    let mut out =
+        format!("{machine}\n\n| what | measured | budget | met? | command |\n| --- | ---: | ---: | --- | --- |\n");
     for row in rows {
         let Ok(finding) = &row.outcome else { continue };
         let budget = row.budget.map_or_else(|| "–".to_owned(), |budget| budget.to_string());
@@ -43,7 +44,7 @@ mod tests {
             Row { outcome: Ok(finding), budget: Some(Budget::AtMost(4.0)), command: "run".to_owned() },
             Row { outcome: Err("no server".to_owned()), budget: None, command: "run".to_owned() },
         ];
-        let table = markdown(&rows);
+        let table = markdown(&rows, "1 CPU");
         assert!(table.contains("| a figure | 5 us | ≤ 4 | **no** | `run` |"), "{table}");
         assert!(table.contains("Failed: no server (`run`)"), "{table}");
     }

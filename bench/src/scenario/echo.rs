@@ -115,7 +115,7 @@ impl Player for Round<'_> {
         *left = left.saturating_sub(1);
         let (lane, left, since) = (*lane, *left, *since);
         let now = clock::now_ns();
-        if self.cpu_at_begin.is_some() && now < self.end {
+        if self.cpu_at_begin.is_some() {
             self.latency.record(now.saturating_sub(since));
         }
         if left > 0 {
@@ -150,7 +150,7 @@ impl Player for Round<'_> {
         if now > self.give_up {
             self.fault = Some("echoes are missing".to_owned());
         }
-        // the CPU is read once all echoes are back, and all sent in the window count
+        // the CPU is read once all echoes are back, and all that came since it was first read count
         self.fault.is_some() || (!self.running && self.out.iter().all(Option::is_none))
     }
 }
