@@ -1,0 +1,189 @@
+//! The server under test: a gateway with its own configuration, or a peer for comparison. Killed by its process id
+//! when dropped.
+
+use std::fs::{self, File};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::Run;
+use crate::{Outcome, clock, proc, scrape};
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// Clients.
+    pub public: SocketAddr,
+    /// Health and metrics.
+    pub private: SocketAddr,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    /// Where it listens.
+    pub ports: Ports,
+    /// The HS256 secret's file.
+    pub secret_file: PathBuf,
+    /// The Ed25519 private key's file.
+    pub ed25519_file: PathBuf,
+    /// Whether it has a private port.
+    pub is_gateway: bool,
+}
+
+/// Long enough for the gateway to accept; it protects nothing but a loopback port for some seconds.
+const SECRET: &str = "a-benchmark-secret-of-more-than-32-bytes-that-guards-nothing";
+/// The key pair that RFC 8410 §10 publishes as its example.
+const ED25519_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
+const ED25519_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
+
+/// One worker, limits out of the way, one room pattern, one message type: what the scenarios need and no more.
+fn config(ports: Ports, folder: &Path) -> String {
+    let (public, private, folder) = (ports.public, ports.private, folder.display());
+    let limits: String = ["connect", "message", "login", "control", "bytes"]
+        .map(|name| format!("[limit.{name}]\nrate = \"1000000000/s\"\nburst = 1000000000\n"))
+        .concat();
+    format!(
+        r#"# written by portcullis-bench
+[node]
+id = "bench"
+workers = 1
+
+[listen]
+public = "{public}"
+private = "{private}"
+diagnostics_echo = true
+max_connections = 19000
+max_connections_per_ip = 19000
+
+[tls]
+mode = "off"
+
+[origin]
+missing = "allow"
+
+[store]
+url = "memory:"
+
+[log]
+filter = "warn"
+
+[[auth.issuer]]
+name = "bench"
+issuer = "https://bench.invalid"
+audience = "portcullis"
+algorithms = ["HS256"]
+secret_file = "{folder}/hs256.secret"
+roles_claim = "roles"
+
+[[auth.issuer]]
+name = "bench-ed"
+issuer = "https://ed.bench.invalid"
+audience = "portcullis"
+algorithms = ["EdDSA"]
+public_key_file = "{folder}/ed25519.pub.pem"
+roles_claim = "roles"
+user_prefix = "ed:"
+
+[[room]]
+pattern = "room.*"
+join = ["member"]
+publish = ["member"]
+
+[message.chat]
+roles = ["member"]
+route = "room"
+
+{limits}"#
+    )
+}
+
+fn pinned(cpu: usize, program: &Path) -> Command {
+    if proc::can_pin() {
+        let mut command = Command::new("taskset");
+        command.arg("-c").arg(cpu.to_string()).arg(program);
+        command
+    } else {
+        Command::new(program)
+    }
+}
+
+impl Server {
+    /// A fresh gateway that says it is ready.
+    ///
+    /// # Errors
+    /// It can't be started, ends by itself, or is not ready after 15 s.
+    pub fn gateway(options: &Run, folder: &Path, name: &str, ports: Ports) -> Outcome<Self> {
+        let folder = fs::canonicalize(folder)?;
+        let file = folder.join("gateway.toml");
+        fs::write(&file, config(ports, &folder))?;
+        let binary = fs::canonicalize(&options.gateway)
+            .map_err(|error| format!("{}: {error}; build it with cargo build --release", options.gateway.display()))?;
+        let mut command = pinned(options.server_cpu, &binary);
+        command.args(["run", "--config"]).arg(&file);
+        let mut server = Self::start(command, &folder, &format!("gateway-{name}"), ports, true)?;
+        server.wait(|| matches!(scrape::get(ports.private, "/health/ready"), Ok((200, _))))?;
+        Ok(server)
+    }
+
+    /// A peer for comparison, once its port answers HTTP.
+    ///
+    /// # Errors
+    /// It can't be started, ends by itself, or does not answer within 15 s.
+    pub fn peer(options: &Run, folder: &Path, name: &str, line: &str, ports: Ports) -> Outcome<Self> {
+        let folder = fs::canonicalize(folder)?;
+        let mut words = line.split_whitespace();
+        let mut command = pinned(options.server_cpu, Path::new(words.next().ok_or("an empty peer command")?));
+        command.args(words).env("PORT", ports.public.port().to_string());
+        let mut server = Self::start(command, &folder, &format!("peer-{name}"), ports, false)?;
+        server.wait(|| scrape::get(ports.public, "/").is_ok())?;
+        Ok(server)
+    }
+
+    fn start(mut command: Command, folder: &Path, name: &str, ports: Ports, is_gateway: bool) -> Outcome<Self> {
+        if std::net::TcpStream::connect_timeout(&ports.public, Duration::from_millis(200)).is_ok() {
+            return Err(format!("somebody else listens on {}", ports.public).into());
+        }
+        let file = |name: &str, content: &str| -> Outcome<PathBuf> {
+            let path = folder.join(name);
+            fs::write(&path, content)?;
+            Ok(path)
+        };
+        let secret_file = file("hs256.secret", SECRET)?;
+        let ed25519_file = file("ed25519.pem", ED25519_PRIVATE)?;
+        file("ed25519.pub.pem", ED25519_PUBLIC)?;
+        let log = File::create(folder.join(format!("{name}.log")))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
+        Ok(Self { child, ports, secret_file, ed25519_file, is_gateway })
+    }
+
+    fn wait(&mut self, ready: impl Fn() -> bool) -> Outcome<()> {
+        let give_up = clock::now_ns() + clock::seconds(15.0);
+        while !ready() {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("the server ended by itself ({status}); its log is beside the report").into());
+            }
+            if clock::now_ns() > give_up {
+                return Err("the server is not ready after 15 s; its log is beside the report".into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Its process; `taskset` replaces itself, so this is the server's own.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
