@@ -1,20 +1,38 @@
 //! One gateway node, in the order in which a message passes through it: accept → admit → session → frame → pipeline →
 //! route → hub → outbox.
 
-/// What happened, as types: each event is a log line, a metric, and a place for its audit record.
-pub mod events;
+/// A node's life, from start to drain.
+pub mod run;
+
+/// What the workers of a node share.
+pub mod node;
+
+/// The listeners.
+pub mod serve;
 
 /// TCP and TLS: connection caps, descriptors, one stream type.
 pub mod accept;
 
+/// Plain HTTP on the public port.
+pub mod http;
+
+/// HTTP answers.
+pub mod answer;
+
+/// From an HTTP request to a session.
+pub mod upgrade;
+
 /// Who may connect: network, origin, token; pure functions over facts.
 pub mod admit;
 
-/// RFC 6455 without I/O.
-pub mod frame;
+/// What one worker thread owns.
+pub mod worker;
 
 /// Live sessions: the connection actor, the registry, the manager.
 pub mod session;
+
+/// RFC 6455 without I/O.
+pub mod frame;
 
 /// What a message has to pass.
 pub mod pipeline;
@@ -22,11 +40,29 @@ pub mod pipeline;
 /// Where a message goes.
 pub mod route;
 
-/// Rooms on this node: encoded once, across a thread once.
+/// Between the store's bus and this node's workers.
+pub mod bus;
+
+/// Rooms on one worker: encoded once, across threads once.
 pub mod hub;
+
+/// From JSON text to frames.
+pub mod wire_out;
+
+/// The connection layer alone, for test suites and benchmarks.
+pub mod echo;
+
+/// Going away without hurting anybody.
+pub mod drain;
 
 /// Health and metrics on the private port.
 pub mod api;
 
 /// The demo page of the `dev` profile.
 pub mod demo;
+
+/// What happened, as types.
+pub mod events;
+
+/// Every metric, by handle.
+pub mod metrics;

@@ -83,6 +83,28 @@ fn lines(problems: &[(String, String)]) -> String {
     problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect::<Vec<_>>().join("\n")
 }
 
+/// Compiles every rule as a start would, and reads every file, without starting anything.
+///
+/// # Errors
+/// Every problem, with its key path.
+pub fn check(config: &Config) -> Result<(), StartError> {
+    let clock: Arc<dyn Clock> = Arc::new(portcullis_common::clock::SystemClock::default());
+    compile(config, &clock).map(|_| ())
+}
+
+fn compile(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Arc<Verifier>, RoomBook), StartError> {
+    let mut problems = Vec::new();
+    let verifier = Verifier::new(&config.auth, Arc::clone(clock)).map_err(|p| problems.extend(p)).ok();
+    let rooms = RoomBook::new(&config.room).map_err(|p| problems.extend(p)).ok();
+    if let Err(problem) = crate::accept::tls::server_config(&config.tls) {
+        problems.push(problem);
+    }
+    match (verifier, rooms) {
+        (Some(verifier), Some(rooms)) if problems.is_empty() => Ok((verifier, rooms)),
+        _ => Err(StartError::Config(problems)),
+    }
+}
+
 impl Node {
     /// Compiles every rule and puts the node together; nothing listens yet. Must run inside the runtime that will carry
     /// the node's background work.
@@ -93,10 +115,7 @@ impl Node {
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
-        let mut problems = Vec::new();
-        let verifier = Verifier::new(&config.auth, Arc::clone(&clock)).map_err(|p| problems.extend(p)).ok();
-        let rooms = RoomBook::new(&config.room).map_err(|p| problems.extend(p)).ok();
-        let (Some(verifier), Some(rooms)) = (verifier, rooms) else { return Err(StartError::Config(problems)) };
+        let (verifier, rooms) = compile(&config, &clock)?;
         let StoreUrl::Memory = config.store.url;
         let stores = MemoryStore::new(Arc::clone(&clock), Box::new(rand::rngs::StdRng::from_os_rng()));
         let workers = config.node.workers;
@@ -189,6 +208,13 @@ impl Node {
         let tls = &self.config.tls;
         let secure = io.is_tls() || tls.mode == TlsMode::Upstream;
         Some(tls.hsts_max_age).filter(|age| secure && !age.is_zero())
+    }
+
+    /// The same for plain HTTP, where the connection is not at hand.
+    #[must_use]
+    pub fn hsts_for_http(&self) -> Option<Duration> {
+        let tls = &self.config.tls;
+        Some(tls.hsts_max_age).filter(|age| tls.mode != TlsMode::Off && !age.is_zero())
     }
 
     /// Why no new connection should be sent here; empty when ready.

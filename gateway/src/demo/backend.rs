@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jsonwebtoken::{EncodingKey, Header};
 use portcullis_common::clock::UnixMs;
 use portcullis_common::config::model::KeySource;
-use portcullis_common::ids::{RequestId, SessionId};
+use portcullis_common::ids::{RequestId, SessionId, UserId};
 use portcullis_common::store::control::{ControlEntry, Target};
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
@@ -30,10 +30,13 @@ impl DemoBackend for NodeBackend {
         let internal = |detail: &'static str| Reject::new(Code::Internal, detail);
         let issuer = node.config.auth.issuer.first().ok_or_else(|| internal("no issuer"))?;
         let KeySource::Secret(secret) = &issuer.keys else { return Err(internal("no dev secret")) };
-        let claims = DemoClaims::new(name, admin, node.clock.wall(), &mut rand::rng());
+        let jti = RequestId::random(&mut rand::rng()).to_string();
+        let claims = DemoClaims::new(&issuer.issuer, &issuer.audience, name, admin, node.clock.wall(), jti);
+        let user = format!("{}{}", issuer.user_prefix, claims.sub);
+        let user = UserId::parse(&user).map_err(|_| Reject::new(Code::Malformed, "no user id comes of this name"))?;
         let key = EncodingKey::from_secret(secret.expose());
         let token = jsonwebtoken::encode(&Header::default(), &claims, &key).map_err(|_| internal("signing failed"))?;
-        Ok(MintedToken { token, expires_at: claims.expires_at(), user: claims.user() })
+        Ok(MintedToken { token, expires_at: claims.expires_at(), user })
     }
 
     fn sessions(&self) -> DemoFuture<'_, Vec<DemoSession>> {

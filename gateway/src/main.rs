@@ -1,0 +1,171 @@
+//! `portcullis-gateway`: the command line.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use portcullis_common::clock::SystemClock;
+use portcullis_common::config;
+use portcullis_common::config::model::{Config, Log};
+use portcullis_common::config::secret::Secret;
+use portcullis_gateway::demo::backend::NodeBackend;
+use portcullis_gateway::demo::DemoBackend;
+use portcullis_gateway::node::StartError;
+use portcullis_gateway::run::run;
+use rand::RngCore;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The configuration or the command line is wrong (EX_USAGE of sysexits.h).
+const USAGE: u8 = 64;
+/// The node could not start or run.
+const FAILED: u8 = 70;
+
+#[derive(Parser)]
+#[command(name = "portcullis-gateway", version, about = "The WebSocket security gateway")]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run a node with a configuration file
+    Run {
+        /// The TOML file
+        #[arg(long)]
+        config: PathBuf,
+    },
+    /// Run a node for trying out: memory store, loopback, a demo page and a token issuer
+    Dev {
+        /// The port of the page
+        #[arg(long, default_value_t = 8080)]
+        port: u16,
+        /// The port of health and metrics
+        #[arg(long, default_value_t = 9090)]
+        private_port: u16,
+    },
+    /// Check a configuration file: every problem at once, exit code 64 if there is one
+    CheckConfig {
+        /// The TOML file
+        file: PathBuf,
+    },
+    /// Print the configuration in effect, secrets left out
+    PrintConfig {
+        /// The TOML file; without it: the defaults and the environment
+        file: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // nowhere to report that printing failed
+            let _ = error.print();
+            return if usage { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let outcome = match arguments.verb {
+        Verb::Run { config } => load(Some(&config)).and_then(|config| serve(config, false)),
+        Verb::Dev { port, private_port } => dev(port, private_port).and_then(|config| serve(config, true)),
+        Verb::CheckConfig { file } => load(Some(&file)).and_then(|config| check(config, &file)),
+        Verb::PrintConfig { file } => load(file.as_deref()).map(|config| say(&config.to_toml())),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, text }) => {
+            let _ = writeln!(std::io::stderr(), "{text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = if matches!(error, StartError::Config(_)) { USAGE } else { FAILED };
+        Self { code, text: error.to_string() }
+    }
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn load(file: Option<&Path>) -> Result<Config, Failure> {
+    let here = PathBuf::from(".");
+    let base = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(&here);
+    let base = std::path::absolute(base).unwrap_or(here.clone());
+    Config::load(file, config::environment(), &base).map_err(|e| Failure { code: USAGE, text: e.to_string() })
+}
+
+fn dev(port: u16, private_port: u16) -> Result<Config, Failure> {
+    let mut secret = [0u8; 32];
+    rand::rng().fill_bytes(&mut secret);
+    Config::dev(Secret::new(secret.to_vec()), port, private_port)
+        .map_err(|e| Failure { code: USAGE, text: e.to_string() })
+}
+
+/// What the loader cannot see (keys, conditions, certificates) is compiled too, as `run` would.
+fn check(config: Config, file: &Path) -> Result<(), Failure> {
+    portcullis_gateway::node::check(&config).map_err(Failure::from)?;
+    say(&format!("{}: good", file.display()));
+    Ok(())
+}
+
+fn start_logging(log: &Log) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
+        .map_err(|e| Failure { code: USAGE, text: format!("log.filter: {e}") })?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let result = if log.json {
+        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    } else {
+        builder.with_target(false).try_init()
+    };
+    result.map_err(|e| Failure { code: FAILED, text: e.to_string() })
+}
+
+fn serve(config: Config, dev: bool) -> Result<(), Failure> {
+    start_logging(&config.log)?;
+    let clock = Arc::new(SystemClock::default());
+    actix_rt::System::new().block_on(async {
+        let end = async {
+            let (Ok(mut term), Ok(mut int)) =
+                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+            else {
+                return;
+            };
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            // a second signal ends the process at once
+            actix_rt::spawn(async move {
+                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+                std::process::exit(i32::from(FAILED));
+            });
+        };
+        run(config, clock, |node, listening| {
+            if dev {
+                greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
+            }
+        }, end)
+        .await
+    })?;
+    Ok(())
+}
+
+/// What a newcomer sees first.
+fn greet(backend: &NodeBackend, port: u16, private_port: u16) {
+    let token = backend.mint("you", false).map(|minted| minted.token).unwrap_or_default();
+    say(&format!(
+        "\nPortcullis is open.\n\n  Demo    http://127.0.0.1:{port}/\n  Socket  ws://127.0.0.1:{port}/ws\n  \
+         Health  http://127.0.0.1:{private_port}/health\n  Metrics http://127.0.0.1:{private_port}/metrics\n\n  \
+         A token for an hour, for any WebSocket client (header `Authorization: Bearer …`):\n\n{token}\n\n\
+         Stop with Ctrl-C.\n"
+    ));
+}
