@@ -9,16 +9,65 @@ fn rule(text: &str) -> Result<(), String> {
 #[test]
 fn strict_grammar_refuses_what_lax_parsers_take() {
     for bad in [
-        "", " ", "{", "[", "[1,]", "{\"a\":1,}", "{a:1}", "{'a':1}", "[1 2]", "NaN", "Infinity", "-", "01", "-01", "1.",
-        ".5", "1e", "1e+", "+1", "0x1", "1e999", "tru", "nul", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"",
-        "\"\\ud800\\u0041\"", "\"\\ud800x\"", "\"a\nb\"", "\"\t\"", "\"abc", "1 2", "{}x", "[]]", "{]", "[}", "//x\n1",
-        "{\"a\" 1}", "{\"a\":}", "{,}", "[,]", "\u{feff}1", "\u{a0}1", "{\"a\":1 \"b\":2}",
+        "",
+        " ",
+        "{",
+        "[",
+        "[1,]",
+        "{\"a\":1,}",
+        "{a:1}",
+        "{'a':1}",
+        "[1 2]",
+        "NaN",
+        "Infinity",
+        "-",
+        "01",
+        "-01",
+        "1.",
+        ".5",
+        "1e",
+        "1e+",
+        "+1",
+        "0x1",
+        "1e999",
+        "tru",
+        "nul",
+        "\"\\x\"",
+        "\"\\u12\"",
+        "\"\\ud800\"",
+        "\"\\udc00\"",
+        "\"\\ud800\\u0041\"",
+        "\"\\ud800x\"",
+        "\"a\nb\"",
+        "\"\t\"",
+        "\"abc",
+        "1 2",
+        "{}x",
+        "[]]",
+        "{]",
+        "[}",
+        "//x\n1",
+        "{\"a\" 1}",
+        "{\"a\":}",
+        "{,}",
+        "[,]",
+        "\u{feff}1",
+        "\u{a0}1",
+        "{\"a\":1 \"b\":2}",
     ] {
         assert!(rule(bad).is_err(), "{bad:?} must be refused");
         assert!(bad == "1e999" || serde_json::from_str::<serde_json::Value>(bad).is_err(), "{bad:?}: serde agrees");
     }
-    for good in ["0", "-0", "1.5e-7", " {\"a\" : [ 1 , {} , [] ] }\n", "\"\\ud83d\\ude00\"", "null", "\"\u{7f}\u{2028}\"", "1e308"]
-    {
+    for good in [
+        "0",
+        "-0",
+        "1.5e-7",
+        " {\"a\" : [ 1 , {} , [] ] }\n",
+        "\"\\ud83d\\ude00\"",
+        "null",
+        "\"\u{7f}\u{2028}\"",
+        "1e308",
+    ] {
         assert_eq!(rule(good), Ok(()), "{good:?}");
     }
 }
@@ -51,7 +100,8 @@ fn duplicate_keys_are_refused_at_every_depth_and_in_every_spelling() {
 
 #[test]
 fn keys_that_poison_prototypes_are_refused_in_every_spelling() {
-    for key in ["__proto__", "constructor", "prototype", r"\u005f_proto__", r"__proto\u005F\u005f", r"const\u0072uctor"] {
+    for key in ["__proto__", "constructor", "prototype", r"\u005f_proto__", r"__proto\u005F\u005f", r"const\u0072uctor"]
+    {
         let text = format!(r#"{{"payload":[{{"deep":{{"{key}":1}}}}]}}"#);
         assert_eq!(rule(&text), Err("json: forbidden key".into()), "{key}");
     }
@@ -64,7 +114,8 @@ fn a_duplicate_is_found_among_thousands_with_objects_between() {
     assert_eq!(rule(&format!("{{{}}}", members.join(","))), Ok(()));
     members.push(r#""k7":0"#.into());
     assert_eq!(rule(&format!("{{{}}}", members.join(","))), Err("json: duplicate key".into()));
-    let wide = |o: usize| format!("{{{}}}", (0..12).map(|i| format!(r#""w{}":0"#, i % o)).collect::<Vec<_>>().join(","));
+    let wide =
+        |o: usize| format!("{{{}}}", (0..12).map(|i| format!(r#""w{}":0"#, i % o)).collect::<Vec<_>>().join(","));
     assert_eq!(rule(&format!("[{},{}]", wide(12), wide(12))), Ok(()), "two wide objects with the same keys");
     assert_eq!(rule(&format!("[{},{}]", wide(12), wide(11))), Err("json: duplicate key".into()));
 }
@@ -83,12 +134,9 @@ fn members_are_where_the_outline_says() {
     let text = r#" { "type" : "chat" ,"p\u0061yload":{"a":[1]}, "n":12 } "#;
     let mut scratch = Scratch::default();
     let outline = scan(text, Bounds::default(), &mut scratch).unwrap();
-    let seen: Vec<_> = outline.members.iter().map(|m| (&text[m.key.clone()], m.escaped, &text[m.value.clone()])).collect();
-    assert_eq!(seen, [
-        ("type", false, r#""chat""#),
-        (r"p\u0061yload", true, r#"{"a":[1]}"#),
-        ("n", false, "12")
-    ]);
+    let seen: Vec<_> =
+        outline.members.iter().map(|m| (&text[m.key.clone()], m.escaped, &text[m.value.clone()])).collect();
+    assert_eq!(seen, [("type", false, r#""chat""#), (r"p\u0061yload", true, r#"{"a":[1]}"#), ("n", false, "12")]);
     assert!(!scan("[1]", Bounds::default(), &mut scratch).unwrap().object);
 }
 
