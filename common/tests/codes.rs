@@ -1,5 +1,7 @@
 //! The documents that are generated from the code registry hold what the registry says.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helper functions too")]
+
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 

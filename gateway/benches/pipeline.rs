@@ -108,19 +108,29 @@ fn hostile(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(65_536));
     let small = r#"{"id":12345,"name":"some name","tags":["a","b"]}"#;
     let cases = [
-        ("benign_records", filled("[", "]", |i| format!(r#"{{"id":{i},"name":"a name of some length","n":1.5}}"#)).replace("name\":\"a", "name\":\"the")),
+        (
+            "benign_records",
+            filled("[", "]", |i| format!(r#"{{"id":{i},"name":"a name of some length","n":1.5}}"#))
+                .replace("name\":\"a", "name\":\"the"),
+        ),
         ("benign_one_string", format!("\"{}\"", "x".repeat(65_000))),
         ("benign_small", filled("[", "]", |_| small.to_owned())),
         ("hostile_keys", filled("{", "}", |i| format!(r#""k{i:08}":1"#))),
-        ("hostile_long_prefixes", filled("[", "]", |i| {
-            let p = "p".repeat(200);
-            let keys: Vec<String> = (0..8).map(|k| format!(r#""{p}{k}":{}"#, i % 10)).collect();
-            format!("{{{}}}", keys.join(","))
-        })),
-        ("hostile_escaped_keys", filled("{", "}", |i| {
-            let digits: String = format!("{i:04}").chars().map(|d| format!("\\u{:04x}", d as u32)).collect();
-            format!(r#""{digits}":1"#)
-        })),
+        (
+            "hostile_long_prefixes",
+            filled("[", "]", |i| {
+                let p = "p".repeat(200);
+                let keys: Vec<String> = (0..8).map(|k| format!(r#""{p}{k}":{}"#, i % 10)).collect();
+                format!("{{{}}}", keys.join(","))
+            }),
+        ),
+        (
+            "hostile_escaped_keys",
+            filled("{", "}", |i| {
+                let digits: String = format!("{i:04}").chars().map(|d| format!("\\u{:04x}", d as u32)).collect();
+                format!(r#""{digits}":1"#)
+            }),
+        ),
         ("hostile_escapes", format!("\"{}\"", "\\u0041".repeat(10_900))),
         ("hostile_exponents", filled("[", "]", |i| format!("1.234567890{i}e-30"))),
     ];

@@ -178,9 +178,7 @@ pub fn publish<'m>(rule: &'m MessageRule, message: &ClientMessage<'m>) -> Result
 
 fn room(message: &ClientMessage<'_>) -> Result<RoomName, Reject> {
     match &message.to {
-        Some(To::Room(name)) => {
-            RoomName::parse(name).map_err(|_| Reject::new(Code::Malformed, "to: not a legal name"))
-        }
+        Some(To::Room(name)) => RoomName::parse(name).map_err(|_| Reject::new(Code::Malformed, "to: not a legal name")),
         _ => Err(Reject::new(Code::Malformed, "to: no room")),
     }
 }

@@ -24,11 +24,7 @@ impl Flow {
     /// Compiles the limits.
     #[must_use]
     pub fn new(limits: &Limits) -> Self {
-        Self {
-            message: Gcra::new(limits.message),
-            bytes: Gcra::new(limits.bytes),
-            control: Gcra::new(limits.control),
-        }
+        Self { message: Gcra::new(limits.message), bytes: Gcra::new(limits.bytes), control: Gcra::new(limits.control) }
     }
 }
 

@@ -53,11 +53,8 @@ fn policy_with(limits: &model::Limits) -> Policy {
         (name("direct"), rule(&["member"], Route::User(UserReach::Any))),
         (name("open"), rule(&["member"], Route::Room)),
     ]);
-    let csrf = model::Csrf {
-        exempt: vec![name("open")],
-        rotate: Duration::from_secs(3_600),
-        grace: Duration::from_secs(60),
-    };
+    let csrf =
+        model::Csrf { exempt: vec![name("open")], rotate: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
     Policy::new(&size(), &csrf, limits, &messages)
 }
 
@@ -131,7 +128,10 @@ fn each_stage_has_its_code() {
         (r#"{"type":"join","csrfToken":"TOKEN"}"#, Code::Malformed),
         (r#"{"type":"ack","csrfToken":"TOKEN"}"#, Code::Malformed),
         (r#"{"type":"health-check","to":{"room":"r"}}"#, Code::Malformed),
-        (r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"since":{"offset":1}}}"#, Code::SchemaInvalid),
+        (
+            r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"since":{"offset":1}}}"#,
+            Code::SchemaInvalid,
+        ),
         (r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"sinse":1}}"#, Code::SchemaInvalid),
         (r#"{"type":"token_refresh"}"#, Code::SchemaInvalid),
         (r#"{"type":"token_refresh","payload":{"token":1}}"#, Code::SchemaInvalid),
@@ -147,7 +147,10 @@ fn each_stage_has_its_code() {
 fn built_in_types_are_typed() {
     for (text, action) in [
         (r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN"}"#, r#"Join { room: "r", since: None }"#),
-        (r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":null}"#, r#"Join { room: "r", since: None }"#),
+        (
+            r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":null}"#,
+            r#"Join { room: "r", since: None }"#,
+        ),
         (r#"{"type":"leave","to":{"room":"r"},"csrfToken":"TOKEN"}"#, r#"Leave { room: "r" }"#),
         (r#"{"type":"presence","to":{"room":"r"},"csrfToken":"TOKEN"}"#, r#"Presence { room: "r" }"#),
         (r#"{"type":"ack","id":"7","csrfToken":"TOKEN"}"#, "Ack"),
@@ -159,8 +162,9 @@ fn built_in_types_are_typed() {
         assert_eq!(Bench::new().text(text).as_deref(), Ok(action), "{text}");
     }
     let mut bench = Bench::new();
-    let since = r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"since":{"offset":9,"epoch":"beef"}}}"#
-        .replace("TOKEN", &bench.token);
+    let since =
+        r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"since":{"offset":9,"epoch":"beef"}}}"#
+            .replace("TOKEN", &bench.token);
     let who = Who { roles: &[] };
     match check(&bench.policy, &mut bench.state, &who, Frame::Text(&since), bench.now, &mut bench.scratch) {
         Verdict::Pass(Passed { action: Action::Join { room, since }, .. }) => {
@@ -208,7 +212,11 @@ fn a_malformed_message_counts_as_five() {
     assert_eq!(bench.code("{"), Code::RateLimited, "four malformed ones are the burst of twenty");
     let mut stale = Bench::new();
     for _ in 0..20 {
-        assert_eq!(stale.code(r#"{"type":"health-check","timestamp":1}"#), Code::Malformed, "a wrong clock is no attack");
+        assert_eq!(
+            stale.code(r#"{"type":"health-check","timestamp":1}"#),
+            Code::Malformed,
+            "a wrong clock is no attack"
+        );
     }
 }
 

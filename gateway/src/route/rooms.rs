@@ -13,8 +13,8 @@ use portcullis_common::ids::RoomName;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 
-use super::condition::{Condition, NAMES};
 pub use super::condition::Subject;
+use super::condition::{Condition, NAMES};
 use crate::pipeline::role;
 
 /// The longest pattern, in bytes; a room's name is no longer either.
