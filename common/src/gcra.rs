@@ -45,6 +45,18 @@ impl Gcra {
         Ok(())
     }
 
+    /// Takes `cost` events whether or not they are allowed: what was found out about a message only after it was let in
+    /// is paid for by the next ones. The debt of one call is `cost` intervals.
+    pub fn charge(&self, tat: &mut Tat, now: u64, cost: u64) {
+        tat.0 = tat.0.max(now).saturating_add(self.interval.saturating_mul(cost));
+    }
+
+    /// How long after `now` a [`Self::take`] of `cost` succeeds; zero when it would at once.
+    #[must_use]
+    pub fn wait(&self, tat: Tat, now: u64, cost: u64) -> Duration {
+        self.take(&mut { tat }, now, cost).err().unwrap_or_default()
+    }
+
     /// Whether the key's state equals that of a key never seen, so that a table may forget it.
     #[must_use]
     pub fn idle(&self, tat: Tat, now: u64) -> bool {

@@ -36,6 +36,15 @@ macro_rules! name_type {
             /// # Errors
             /// [`BadName`] when the name is empty, too long, or has an illegal character.
             pub fn parse(text: &str) -> Result<Self, BadName> {
+                Self::check(text)?;
+                Ok(Self(Arc::from(text)))
+            }
+
+            /// Whether [`Self::parse`] would succeed; costs one pass and no allocation.
+            ///
+            /// # Errors
+            /// As [`Self::parse`].
+            pub fn check(text: &str) -> Result<(), BadName> {
                 if text.is_empty() {
                     return Err(BadName::Empty);
                 }
@@ -46,7 +55,7 @@ macro_rules! name_type {
                 if !text.chars().all(legal) {
                     return Err(BadName::Character);
                 }
-                Ok(Self(Arc::from(text)))
+                Ok(())
             }
 
             /// The name as text.

@@ -6,6 +6,12 @@ pub mod code;
 /// The peer's fault, as plain data.
 pub mod reject;
 
+/// The registry as documents: tables for PROTOCOL.md, constants for TypeScript.
+pub mod registry;
+
+/// JSON's tokens (RFC 8259), and how they are written.
+pub mod json;
+
 /// JSON guarded before it is parsed: depth, keys, duplicates.
 pub mod scan;
 
