@@ -1,5 +1,7 @@
 //! The memory store under the suite that every store has to pass.
 
+#![allow(clippy::expect_used, reason = "test code")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -98,7 +98,7 @@ fn pushes(stores: &Stores, evidence: &Evidence, sid: u128) -> Step<'static, ()> 
             Acquired::Full { .. } => {}
             Acquired::Evicting { seq, victim } => {
                 note(&evidence, seq, Event::Mark);
-                if sid % 4 == 0 {
+                if sid.is_multiple_of(4) {
                     let seq = stores.ledger.withdraw(user("u"), mine).await.unwrap().seq.unwrap();
                     return note(&evidence, seq, Event::Mark);
                 }

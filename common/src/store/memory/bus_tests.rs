@@ -1,4 +1,3 @@
-use std::future::Future;
 use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;

@@ -39,10 +39,13 @@ struct Log {
     last: LogId,
     kept: BTreeMap<LogId, Kept>,
     newest: HashMap<Subject, LogId>,
+    /// Nothing expires before.
+    earliest: Option<UnixMs>,
     sinks: Vec<Arc<dyn ControlSink>>,
 }
 
-/// Cost of an append: one walk over what is kept (to drop what has expired), and the calls of the sinks.
+/// Cost of an append: the calls of the sinks, and one walk over what is kept when something has expired, or at the
+/// bound.
 pub(super) struct MemoryControl {
     clock: Arc<dyn Clock>,
     log: Mutex<Log>,
@@ -89,9 +92,13 @@ impl Log {
     }
 
     fn expire(&mut self, now: UnixMs) {
+        if self.earliest.is_none_or(|earliest| earliest > now) {
+            return;
+        }
         self.kept.retain(|_, kept| kept.until.is_none_or(|until| until > now));
         let kept = &self.kept;
         self.newest.retain(|_, id| kept.contains_key(id));
+        self.earliest = kept.values().filter_map(|kept| kept.until).min();
     }
 
     /// Forgets the oldest event, else the oldest tombstone; false: there is neither.
@@ -116,6 +123,7 @@ impl Log {
         if let Some((until, weight)) = rank {
             let before = subject.and_then(|subject| self.newest.insert(subject, logged.id));
             before.map(|before| self.kept.remove(&before));
+            self.earliest = self.earliest.into_iter().chain(until).min();
             self.kept.insert(logged.id, Kept { logged: logged.clone(), until, weight });
         }
         for sink in &self.sinks {

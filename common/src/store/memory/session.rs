@@ -195,7 +195,6 @@ impl SessionLedger for MemoryLedger {
 
 #[cfg(test)]
 mod tests {
-    use std::future::Future;
     use std::task::{Context, Poll, Waker};
 
     use super::*;
