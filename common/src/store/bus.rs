@@ -27,7 +27,8 @@ pub struct Dedupe {
     pub id: ClientId,
 }
 
-/// How long a [`Dedupe`] is remembered.
+/// How long a [`Dedupe`] is remembered, from the first time it was taken. A store that is bounded in entries may forget
+/// the oldest earlier.
 pub const DEDUPE_WINDOW: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// A place in a room's order. The epoch changes when the room's history is lost; offsets of two epochs do not compare.
@@ -35,7 +36,8 @@ pub const DEDUPE_WINDOW: std::time::Duration = std::time::Duration::from_secs(30
 pub struct Position {
     /// Counts the room's messages, from 1.
     pub offset: u64,
-    /// The life of the room's order.
+    /// The life of the room's order: random, from 1 to 2^53 − 1, so that every JSON reader keeps it exact. 0 is the
+    /// epoch of no room.
     pub epoch: u64,
 }
 
@@ -62,11 +64,12 @@ pub struct Delivery {
 /// What came back for one who was away.
 #[derive(Debug, Clone)]
 pub struct Recovery {
-    /// What was missed, in order.
+    /// What was missed, in order, the earliest first.
     pub records: Vec<Delivery>,
-    /// Nothing is missing between `since` and the first of them.
+    /// `since` is of the room's present epoch, and `records` continue it without a gap, up to `position` unless
+    /// `limit` cut them off.
     pub complete: bool,
-    /// The room's position now.
+    /// The room's position now; `{0, 0}` when the store does not know the room.
     pub position: Position,
 }
 
@@ -93,8 +96,9 @@ pub enum NodeMail {
     Passed(Passed),
 }
 
-/// Where a node takes what the bus brings. Called on whatever thread the store uses, for one room in the room's order;
-/// must not block and must not call the bus.
+/// Where a node takes what the bus brings. Called on whatever thread the store uses, for one room in the room's order.
+/// A store may hold the room's lock meanwhile (that is what makes it one order for all), so a sink must not block and
+/// must not call the bus, not even for another room.
 pub trait BusSink: Send + Sync {
     /// A message of a subscribed room.
     fn deliver(&self, delivery: Delivery);
@@ -105,18 +109,32 @@ pub trait BusSink: Send + Sync {
 /// Order: all subscribers of a room get its messages in one order, the order of their offsets, each at most once; a
 /// subscriber that missed some sees it by the jump. A sender's messages keep their order. `publish` answers when the
 /// store has taken the message; delivery may come before or after the answer. On outage nothing is queued.
+///
+/// A room's order lives while the room has a subscriber or kept messages, and for ten minutes after the last publish,
+/// subscribe or unsubscribe; after that it may be forgotten, and begins anew in another epoch.
 pub trait Bus: Send + Sync {
-    /// Names the one sink of a node; before it nothing is delivered there.
+    /// Names the one sink of a node, instead of the one before; before it nothing is delivered there.
     fn attach(&self, node: NodeId, sink: Arc<dyn BusSink>);
+
+    /// The node is gone: its sink and its subscriptions are dropped. Cost: may look at every room.
+    fn detach(&self, node: NodeId);
 
     /// The node wants the room's messages from now on. Idempotent. Answers the room's position at that moment: every
     /// later message will be delivered.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] at the store's bound on rooms.
     fn subscribe(&self, node: NodeId, room: RoomName) -> StoreFuture<'_, Position>;
 
     /// The node has no member in the room any more. Idempotent.
     fn unsubscribe(&self, node: NodeId, room: RoomName) -> StoreFuture<'_, ()>;
 
-    /// Appends to the room's order, keeps it as `keep` says, and delivers it: one step.
+    /// Appends to the room's order, keeps it as `keep` says, and delivers it: one step. The offset counts on whether
+    /// or not anybody is subscribed. A duplicate (see [`Dedupe`]) is neither counted, kept nor delivered.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] at the store's bound on rooms; nothing was taken. At a bound on what is kept, older
+    /// messages of the room are forgotten instead, or this one is not kept: [`Recovery::complete`] tells.
     fn publish(
         &self,
         room: RoomName,
@@ -125,12 +143,14 @@ pub trait Bus: Send + Sync {
         keep: Option<History>,
     ) -> StoreFuture<'_, Published>;
 
-    /// What the room kept after `since`, at most `limit` records.
+    /// What the room kept after `since`, at most `limit` records; none when `since` is of another epoch or lies in the
+    /// future. Changes nothing.
     fn recover(&self, room: RoomName, since: Position, limit: usize) -> StoreFuture<'_, Recovery>;
 
     /// Mail to a node. False when the node has no sink.
     fn send(&self, node: NodeId, mail: NodeMail) -> StoreFuture<'_, bool>;
 
-    /// Takes a direct message's id: false when the same user has sent the same id to the same user before.
+    /// Takes a direct message's id: false when the same user has sent the same id to the same user in the last
+    /// [`DEDUPE_WINDOW`].
     fn first(&self, dedupe: Dedupe, to: UserId) -> StoreFuture<'_, bool>;
 }

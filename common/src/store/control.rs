@@ -48,7 +48,8 @@ pub enum ControlEntry {
         /// Whose.
         target: Target,
     },
-    /// Tokens of this user issued at or before then are not good any more.
+    /// Tokens of this user issued at or before then are not good any more. Of several the largest `issued_until`
+    /// counts, in whatever order they come.
     Revoke {
         /// Whose.
         user: UserId,
@@ -77,19 +78,35 @@ pub struct Logged {
     pub entry: ControlEntry,
 }
 
-/// Where a node takes what the log brings; called in log order, must not block.
+/// Where a node takes what the log brings; called in log order. A store may hold the log's lock meanwhile, so a sink must
+/// not block and must not call the log.
 pub trait ControlSink: Send + Sync {
     /// The next entry.
     fn apply(&self, logged: &Logged);
 }
 
-/// One order for all. State entries (bans, lifts, revocations) are kept as long as they matter; kicks and drains for a
-/// minute, so that a late reader does not act on old ones.
+/// How long kicks and drains are kept.
+pub const EVENT_KEPT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How long after `issued_until` a revocation is kept: the longest life of a token (24 h) and the largest leeway (30 s).
+pub const REVOKE_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600 + 30);
+
+/// One order for all. State entries are kept as long as they matter and merge by target, the newest wins: a ban until it
+/// ends or is lifted; a lift, as a tombstone, until the ban that it lifted would have ended; a revocation for
+/// [`REVOKE_KEPT`]. Kicks, drains, and lifts of nothing are kept for [`EVENT_KEPT`], so that a late reader does not act
+/// on old ones.
 pub trait ControlLog: Send + Sync {
-    /// Appends; every attached sink gets it.
+    /// Appends; every attached sink gets it, in the log's order.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] when the store is full of bans and revocations in force; nothing was appended. Events
+    /// and tombstones make room before that, the oldest first.
     fn append(&self, entry: ControlEntry) -> StoreFuture<'_, LogId>;
 
-    /// Hands over what is in force, in order, and everything later. The sink is held weakly nowhere: it lives as long
-    /// as the store.
+    /// Hands over what is kept, in order, and everything later, without a gap or a repetition; answers the last entry's
+    /// place (`LogId(0)`: nothing was ever appended). The sink is held weakly nowhere: it lives as long as the store.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] at the store's bound on sinks.
     fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId>;
 }

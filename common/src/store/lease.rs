@@ -16,12 +16,17 @@ pub struct Member {
     pub remaining: Duration,
 }
 
-/// Atomic per node. Time is the store's.
+/// Atomic per node. Time is the store's. Of all lives of a node id at most one holds the lease at any moment.
 pub trait Leases: Send + Sync {
     /// Takes the lease for a life that has just begun. False when another life of the same node id holds it unexpired.
+    /// Idempotent; the ttl begins anew. An epoch whose lease lapsed must never take it again: the store does not
+    /// remember it, the node does.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] at the store's bound on nodes.
     fn take(&self, node: NodeId, epoch: NodeEpoch, ttl: Duration) -> StoreFuture<'_, bool>;
 
-    /// Prolongs the lease if `epoch` holds it. A lapsed epoch is never renewed.
+    /// Prolongs the lease to `now + ttl` if `epoch` holds it. A lapsed epoch is never renewed.
     fn renew(&self, node: NodeId, epoch: NodeEpoch, ttl: Duration) -> StoreFuture<'_, bool>;
 
     /// Gives the lease up if `epoch` holds it.

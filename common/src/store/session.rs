@@ -79,7 +79,7 @@ pub struct Slot {
     pub holder: Holder,
     /// How.
     pub state: SlotState,
-    /// Since when (store time).
+    /// Since when the session counts (store time); a resume does not change it, a pass begins it anew.
     pub since: UnixMs,
 }
 
@@ -114,13 +114,32 @@ pub struct Resumed {
 
 /// Atomic: every call is one step that no other call sees half done, per user. Time is the store's. Idempotent where
 /// it says so. On outage: [`super::StoreFault::Unavailable`] and nothing changed as far as the caller may assume.
+///
+/// `seq` is strictly increasing for a user, also over times in which the store knew nothing of that user; it is not
+/// dense. Sorting what the calls of a user answered by `seq` gives the order in which they took effect.
+///
+/// A slot counts against the cap in every state. A detached slot whose window has ended is no slot: no call sees it.
 pub trait SessionLedger: Send + Sync {
-    /// Below the cap: a slot. At the cap: an expired or detached slot is taken first (oldest first), then `on_limit`
-    /// decides. A holder that already has a slot gets `Held` again. Never more than `cap` slots exist for a user.
+    /// Below the cap: a slot. At the cap: detached slots make room first (oldest session first), then `on_limit`
+    /// decides. An acquire never makes a user have more than `cap` slots; where the cap was lowered below what a user
+    /// has, `Reject` refuses until enough have ended, and `EvictOldest` passes slots one for one.
+    ///
+    /// `EvictOldest` marks the oldest live slot for this newcomer alone: a second newcomer gets the next live one, and
+    /// `Full` when all are being evicted. The caller mails [`super::bus::NodeMail::Evict`] to the victim's node, waits,
+    /// and calls [`SessionLedger::withdraw`] if it gives up.
+    ///
+    /// Idempotent: a holder that has a slot gets `Held` again (detached: it is live again), one that waits gets the
+    /// same `Evicting` again, both with a new `seq`. The same sid and generation on the same node in another life of
+    /// that node takes the slot over in place: so a node re-asserts its sessions after its lease lapsed. Any other
+    /// holder of a sid that has a slot is an old one and gets `Full`: a session never has two slots.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] at the store's own bound on sessions.
     fn acquire(&self, request: Acquire) -> StoreFuture<'_, Acquired>;
 
     /// The victim's node says that the session stopped dispatching and its outbox is cut: the slot passes to the
-    /// newcomer that waits for it. `None` when the slot is not evicting, or holder does not match.
+    /// newcomer that waits for it, in one step. `None`, and nothing changed, when the slot is not evicting (the
+    /// newcomer withdrew) or the holder does not match: the caller, whose session has stopped, then releases.
     fn confirm(&self, user: UserId, victim: Holder) -> StoreFuture<'_, Option<Passed>>;
 
     /// The newcomer stops waiting: the victim keeps its slot, unless it has passed already, in which case the
@@ -131,29 +150,46 @@ pub trait SessionLedger: Send + Sync {
     fn release(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released>;
 
     /// The socket broke without a close: the slot is kept until `now + window` for the bearer of `token` (a keyed hash
-    /// of the resume token; the store never sees the token).
+    /// of the resume token; the store never sees the token). A predecessor of `token` that was still good stays good
+    /// as long. An evicting slot is not kept: it passes, as with [`SessionLedger::release`]. Detaching again begins
+    /// the window anew.
     fn detach(&self, user: UserId, holder: Holder, token: [u8; 32], window: Duration) -> StoreFuture<'_, Released>;
 
-    /// Replaces the record of the resume token of a live session (given at `welcome`).
+    /// The session's resume token is `token` from now on (given at `welcome`): good while the slot is live, and in the
+    /// window of its detachment. The token before it stays good until [`SessionLedger::spend`], until its successor is
+    /// shown, or for `window`, whichever is first: a lost `welcome` strands nobody. A token between the two that was
+    /// never proved is dropped, so at most two are good at once.
     fn arm(&self, user: UserId, holder: Holder, token: [u8; 32], window: Duration) -> StoreFuture<'_, Released>;
 
-    /// A newcomer shows the token: same user, slot live or detached and in its window. Swaps the holder, generation + 1,
-    /// count unchanged. `None`: no such record (spent, expired, killed, another user's).
+    /// The first frame after the `welcome` with the armed token has arrived: the client has that token, so the one
+    /// before it is spent. Nothing when there is none, or the holder does not match.
+    fn spend(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released>;
+
+    /// A newcomer shows a token: same user, slot live, or detached and in its window; not while it is being evicted.
+    /// Swaps the holder, generation + 1, count and age unchanged; the slot is live. The token shown stays good (and is
+    /// the predecessor of what the new holder arms); the other one, if there was one, is dropped. `None`: no such
+    /// record (spent, expired, killed, another user's).
     fn resume(&self, user: UserId, token: [u8; 32], node: NodeId, epoch: NodeEpoch)
     -> StoreFuture<'_, Option<Resumed>>;
 
-    /// Deletes a session's slot and resume record whoever holds it: kick, ban, log-out, expiry.
+    /// Deletes a session's slot and resume record whoever holds it: kick, ban, log-out, expiry. An evicting slot
+    /// passes to its newcomer. A session that only waits stops waiting, as by [`SessionLedger::withdraw`], and the
+    /// answer is `None`.
     fn remove(&self, user: UserId, sid: SessionId) -> StoreFuture<'_, Option<Slot>>;
 
-    /// Whether exactly this holder holds a live slot now.
+    /// Whether exactly this holder (sid, epoch and generation) holds a live slot now. A victim holds its slot until it
+    /// has passed; a newcomer that waits holds none.
     fn holds(&self, user: UserId, holder: Holder) -> StoreFuture<'_, bool>;
 
-    /// The user's slots, oldest first.
+    /// The user's slots, oldest session first.
     fn slots(&self, user: UserId) -> StoreFuture<'_, Vec<Slot>>;
 
     /// The nodes on which the user has live or evicting slots, each once.
     fn nodes(&self, user: UserId) -> StoreFuture<'_, Vec<NodeId>>;
 
-    /// Frees at most `limit` slots held by `node` in `epoch`, because that life is over. Evicting slots pass on.
+    /// Frees at most `limit` slots with a socket that `node` held in `epoch`, because that life is over; the answer is
+    /// how many. Evicting ones pass on; a newcomer of that life that waits stops waiting. Detached slots stay: their
+    /// socket was gone before, and their window ends by itself. Less than `limit` means that none is left. Cost: may
+    /// look at every slot of the store.
     fn reap(&self, node: NodeId, epoch: NodeEpoch, limit: usize) -> StoreFuture<'_, usize>;
 }

@@ -1,1 +1,123 @@
-//! (under construction)
+//! The embedded store of a single process: nothing to install, nothing that outlives the process, and the executable
+//! specification of the role traits.
+//!
+//! Every call acts when it is made, not when its future is polled, and its future is ready at once. Nothing runs in the
+//! background: what has expired is never seen again, and is dropped by whichever calls come later, a few a call.
+
+use std::sync::Arc;
+
+use rand::RngCore;
+
+use super::{StoreFault, StoreFuture, Stores};
+use crate::clock::Clock;
+
+/// Locks by key.
+mod shard;
+
+/// One user's slots: the rules of the ledger, without clock, lock or map.
+mod slots;
+
+/// All users' slots.
+mod session;
+
+/// Node leases.
+mod lease;
+
+/// Which message ids were taken lately.
+mod dedupe;
+
+/// What one room kept.
+mod history;
+
+/// Rooms and node mail.
+mod bus;
+
+/// Room members.
+mod presence;
+
+/// The control log.
+mod control;
+
+/// Connection tickets.
+mod ticket;
+
+/// What the store may hold. Counters are kept without a common lock, so a bound may be exceeded by a few entries while
+/// several threads reach it at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Session slots, detached ones too. At the bound: `Full`.
+    pub sessions: usize,
+    /// Nodes with a lease. At the bound: `Full`.
+    pub nodes: usize,
+    /// Rooms known to the bus, and rooms with members. At the bound a room without subscribers and history is
+    /// forgotten, else: `Full`.
+    pub rooms: usize,
+    /// Memberships, over all rooms. At the bound: `Full`.
+    pub occupants: usize,
+    /// Message ids remembered. At the bound the oldest is forgotten: its repetition would be taken as new.
+    pub dedupe_entries: usize,
+    /// Bytes of kept messages, over all rooms, bookkeeping included. At the bound a room gives up its own oldest, or
+    /// does not keep the new one.
+    pub kept_bytes: usize,
+    /// The same for one room.
+    pub kept_bytes_per_room: usize,
+    /// Entries kept by the control log. At the bound events and tombstones are forgotten, oldest first, else: `Full`.
+    pub control_entries: usize,
+    /// Sinks that follow the control log. At the bound: `Full`.
+    pub control_sinks: usize,
+    /// Tickets not yet redeemed. At the bound: `Full`.
+    pub tickets: usize,
+    /// Bytes of their records. At the bound: `Full`.
+    pub ticket_bytes: usize,
+}
+
+impl Default for Bounds {
+    /// For one process with at most some 100,000 connections. Full to every bound it is about 500 MB; an idle session
+    /// costs about 200 bytes.
+    fn default() -> Self {
+        Self {
+            sessions: 1_000_000,
+            nodes: 1_024,
+            rooms: 200_000,
+            occupants: 1_000_000,
+            dedupe_entries: 500_000,
+            kept_bytes: 128 << 20,
+            kept_bytes_per_room: 4 << 20,
+            control_entries: 100_000,
+            control_sinks: 1_024,
+            tickets: 50_000,
+            ticket_bytes: 32 << 20,
+        }
+    }
+}
+
+/// Makes memory stores. Clones of the [`Stores`] it answers are the same store.
+#[derive(Debug, Clone, Copy)]
+pub struct MemoryStore;
+
+impl MemoryStore {
+    /// An empty store with the default [`Bounds`]. `rng` names room epochs, nothing secret.
+    #[allow(clippy::new_ret_no_self, reason = "what callers hold are the roles; there is no other object")]
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, rng: Box<dyn RngCore + Send>) -> Stores {
+        Self::bounded(clock, rng, Bounds::default())
+    }
+
+    /// An empty store with bounds of its own.
+    #[must_use]
+    pub fn bounded(clock: Arc<dyn Clock>, rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Stores {
+        Stores {
+            ledger: Arc::new(session::MemoryLedger::new(Arc::clone(&clock), bounds.sessions)),
+            lease: Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes)),
+            bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
+            presence: Arc::new(presence::MemoryPresence::new(bounds)),
+            control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
+            tickets: Arc::new(ticket::MemoryTickets::new(clock, bounds)),
+        }
+    }
+}
+
+/// An answer that is there already.
+fn ready<'a, T: Send + 'a>(answer: Result<T, StoreFault>) -> StoreFuture<'a, T> {
+    Box::pin(std::future::ready(answer))
+}

@@ -1,0 +1,235 @@
+//! The control log: one order, what is in force, tombstones.
+
+use std::sync::{Arc, Mutex};
+
+use super::{Fixture, Step, checks, node, user};
+use crate::clock::UnixMs;
+use crate::ids::SessionId;
+use crate::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
+
+checks![
+    a_follower_gets_everything_that_is_appended_in_order,
+    a_late_follower_gets_what_is_in_force_in_order_and_then_the_rest,
+    an_empty_log_begins_at_zero_and_places_grow,
+    the_newest_ban_of_a_target_replaces_the_older_ones,
+    a_lift_replaces_the_ban_and_stays_as_a_tombstone,
+    a_ban_is_kept_until_it_ends,
+    a_tombstone_is_kept_until_the_ban_would_have_ended,
+    the_widest_revocation_of_a_user_stands_whatever_comes_later,
+    targets_do_not_mix,
+    concurrent_appends_reach_all_followers_in_one_order,
+    ; long:
+    kicks_and_drains_are_kept_for_a_minute,
+    a_revocation_is_kept_as_long_as_a_token_can_live,
+    a_ban_without_an_end_is_kept,
+];
+
+#[derive(Default)]
+struct Reader(Mutex<Vec<Logged>>);
+
+impl ControlSink for Reader {
+    fn apply(&self, logged: &Logged) {
+        self.0.lock().unwrap().push(logged.clone());
+    }
+}
+
+impl Reader {
+    fn entries(&self) -> Vec<ControlEntry> {
+        self.0.lock().unwrap().iter().map(|logged| logged.entry.clone()).collect()
+    }
+
+    fn ids(&self) -> Vec<u64> {
+        self.0.lock().unwrap().iter().map(|logged| logged.id.0).collect()
+    }
+}
+
+fn target(who: &str) -> Target {
+    Target::User(user(who))
+}
+
+fn kick(who: &str) -> ControlEntry {
+    ControlEntry::Kick { target: target(who), reason: "test".to_owned() }
+}
+
+fn ban(who: &str, until: Option<UnixMs>) -> ControlEntry {
+    ControlEntry::Ban { target: target(who), until, reason: "test".to_owned() }
+}
+
+fn lift(who: &str) -> ControlEntry {
+    ControlEntry::Lift { target: target(who) }
+}
+
+fn revoke(who: &str, until: u64) -> ControlEntry {
+    ControlEntry::Revoke { user: user(who), issued_until: UnixMs(until) }
+}
+
+impl Fixture {
+    async fn follow(&self) -> (Arc<Reader>, LogId) {
+        let reader = Arc::new(Reader::default());
+        let at = self.stores.control.follow(Arc::clone(&reader) as Arc<dyn ControlSink>).await.unwrap();
+        (reader, at)
+    }
+
+    async fn append(&self, entry: ControlEntry) -> LogId {
+        self.stores.control.append(entry).await.unwrap()
+    }
+
+    /// What a reader that comes now is told.
+    async fn told(&self) -> Vec<ControlEntry> {
+        self.follow().await.0.entries()
+    }
+
+    /// The store's wall time, from the log itself.
+    async fn store_time(&self) -> UnixMs {
+        let (reader, _) = self.follow().await;
+        self.append(kick("clock")).await;
+        self.has(&reader, |reader| reader.entries().contains(&kick("clock"))).await;
+        reader.0.lock().unwrap().last().unwrap().at
+    }
+
+    async fn has(&self, reader: &Reader, enough: impl Fn(&Reader) -> bool) {
+        for _ in 0..500 {
+            if enough(reader) {
+                return;
+            }
+            self.advance(10).await;
+        }
+        panic!("the reader never got it: {:?}", reader.entries());
+    }
+}
+
+async fn a_follower_gets_everything_that_is_appended_in_order(f: Fixture) {
+    let (one, _) = f.follow().await;
+    let entries = [kick("a"), ban("a", None), lift("a"), revoke("a", 5), ControlEntry::Drain { node: node(1) }];
+    let mut ids = Vec::new();
+    for entry in &entries {
+        ids.push(f.append(entry.clone()).await.0);
+    }
+    f.has(&one, |reader| reader.entries().len() == entries.len()).await;
+    assert_eq!(one.entries(), entries);
+    assert_eq!(one.ids(), ids);
+}
+
+async fn a_late_follower_gets_what_is_in_force_in_order_and_then_the_rest(f: Fixture) {
+    f.append(ban("a", None)).await;
+    f.append(ban("b", None)).await;
+    let last = f.append(kick("c")).await;
+    let (late, at) = f.follow().await;
+    assert_eq!(at, last);
+    assert_eq!(late.entries(), [ban("a", None), ban("b", None), kick("c")]);
+    f.append(ban("d", None)).await;
+    f.has(&late, |reader| reader.entries().len() == 4).await;
+    assert!(late.ids().is_sorted_by(|a, b| a < b));
+}
+
+async fn an_empty_log_begins_at_zero_and_places_grow(f: Fixture) {
+    let (_, at) = f.follow().await;
+    assert_eq!(at, LogId(0));
+    let (first, second) = (f.append(kick("a")).await, f.append(kick("a")).await);
+    assert!(LogId(0) < first && first < second);
+}
+
+async fn the_newest_ban_of_a_target_replaces_the_older_ones(f: Fixture) {
+    let now = f.store_time().await.0;
+    f.append(ban("a", None)).await;
+    f.append(ban("b", None)).await;
+    let shorter = ban("a", Some(UnixMs(now + 60_000)));
+    f.append(shorter.clone()).await;
+    assert_eq!(f.told().await, [kick("clock"), ban("b", None), shorter]);
+}
+
+async fn a_lift_replaces_the_ban_and_stays_as_a_tombstone(f: Fixture) {
+    f.append(ban("a", None)).await;
+    f.append(lift("a")).await;
+    assert_eq!(f.told().await, [lift("a")]);
+    f.append(ban("a", None)).await;
+    assert_eq!(f.told().await, [ban("a", None)]);
+}
+
+async fn a_ban_is_kept_until_it_ends(f: Fixture) {
+    let now = f.store_time().await.0;
+    let short = ban("a", Some(UnixMs(now + 500)));
+    f.append(short.clone()).await;
+    assert!(f.told().await.contains(&short));
+    f.advance(600).await;
+    assert!(!f.told().await.contains(&short));
+}
+
+async fn a_tombstone_is_kept_until_the_ban_would_have_ended(f: Fixture) {
+    let now = f.store_time().await.0;
+    f.append(ban("a", Some(UnixMs(now + 500)))).await;
+    f.append(lift("a")).await;
+    f.append(lift("a")).await;
+    assert_eq!(f.told().await, [kick("clock"), lift("a")]);
+    f.advance(600).await;
+    assert_eq!(f.told().await, [kick("clock")]);
+}
+
+async fn the_widest_revocation_of_a_user_stands_whatever_comes_later(f: Fixture) {
+    let now = f.store_time().await.0;
+    let (one, _) = f.follow().await;
+    f.append(revoke("a", now - 1_000)).await;
+    f.append(revoke("a", now)).await;
+    f.append(revoke("a", now - 2_000)).await;
+    assert_eq!(f.told().await, [kick("clock"), revoke("a", now)]);
+    f.has(&one, |reader| reader.entries().len() == 4).await;
+}
+
+async fn targets_do_not_mix(f: Fixture) {
+    let sid = SessionId(1);
+    let network = "10.0.0.0/8".parse().unwrap();
+    let targets = [target("a"), Target::Session(sid), Target::Token("a".to_owned()), Target::Network(network)];
+    for target in &targets {
+        f.append(ControlEntry::Ban { target: target.clone(), until: None, reason: String::new() }).await;
+    }
+    f.append(lift("a")).await;
+    f.append(revoke("a", f.store_time().await.0)).await;
+    let told = f.told().await;
+    let bans = told.iter().filter(|entry| matches!(entry, ControlEntry::Ban { .. })).count();
+    assert_eq!((bans, told.contains(&lift("a"))), (3, true));
+}
+
+async fn concurrent_appends_reach_all_followers_in_one_order(f: Fixture) {
+    let ((one, _), (two, _)) = (f.follow().await, f.follow().await);
+    let work = (0..20).map(|n| {
+        let control = Arc::clone(&f.stores.control);
+        Box::pin(async move {
+            for m in 0..10 {
+                control.append(kick(&format!("{n}-{m}"))).await.unwrap();
+            }
+        }) as Step<'static, ()>
+    });
+    f.together(work.collect::<Vec<_>>()).await;
+    for reader in [&one, &two] {
+        f.has(reader, |reader| reader.entries().len() == 200).await;
+        assert!(reader.ids().is_sorted_by(|a, b| a < b));
+    }
+    assert_eq!(one.entries(), two.entries());
+    let (late, _) = f.follow().await;
+    assert_eq!(late.entries(), one.entries());
+}
+
+async fn kicks_and_drains_are_kept_for_a_minute(f: Fixture) {
+    f.append(kick("a")).await;
+    f.append(ControlEntry::Drain { node: node(1) }).await;
+    f.append(lift("nobody")).await;
+    f.advance(59_000).await;
+    assert_eq!(f.told().await.len(), 3);
+    f.advance(2_000).await;
+    assert!(f.told().await.is_empty());
+}
+
+async fn a_revocation_is_kept_as_long_as_a_token_can_live(f: Fixture) {
+    let now = f.store_time().await.0;
+    f.append(revoke("a", now)).await;
+    f.advance(24 * 3_600_000).await;
+    assert_eq!(f.told().await, [revoke("a", now)]);
+    f.advance(31_000).await;
+    assert!(f.told().await.is_empty());
+}
+
+async fn a_ban_without_an_end_is_kept(f: Fixture) {
+    f.append(ban("a", None)).await;
+    f.advance(400 * 24 * 3_600_000).await;
+    assert_eq!(f.told().await, [ban("a", None)]);
+}

@@ -1,0 +1,258 @@
+//! All users' slots: [`UserSlots`] behind locks by user, with the clock, the bound and the expiry queue.
+
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BinaryHeap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::ready;
+use super::shard::Shards;
+use super::slots::{Now, Seq, UserSlots};
+use crate::clock::{Clock, Mono};
+use crate::ids::{NodeEpoch, NodeId, SessionId, UserId};
+use crate::store::session::{Acquire, Acquired, Holder, Passed, Released, Resumed, SessionLedger, Slot};
+use crate::store::{StoreFault, StoreFuture};
+
+/// Users looked at for expired slots by one call.
+const SWEEP: usize = 4;
+
+/// Cost of a call: one lock, two hashes of the user's name, and a walk over that user's slots.
+pub(super) struct MemoryLedger {
+    clock: Arc<dyn Clock>,
+    users: Shards<Users>,
+    seq: Seq,
+    held: AtomicUsize,
+    bound: usize,
+}
+
+#[derive(Default)]
+struct Users {
+    slots: HashMap<UserId, UserSlots>,
+    /// Who has a detached slot that expires then, roughly: entries may be outdated, none is missing.
+    due: BinaryHeap<Reverse<(Mono, UserId)>>,
+}
+
+impl MemoryLedger {
+    pub(super) fn new(clock: Arc<dyn Clock>, bound: usize) -> Self {
+        Self { clock, users: Shards::new(), seq: Seq::default(), held: AtomicUsize::new(0), bound }
+    }
+
+    fn now(&self) -> Now {
+        Now { mono: self.clock.mono(), wall: self.clock.wall() }
+    }
+
+    /// Runs `act` on a user's slots as one step. A user without slots costs nothing before or after.
+    fn with<T>(&self, user: &UserId, act: impl FnOnce(&mut UserSlots, Now, &Seq) -> T) -> T {
+        let now = self.now();
+        let mut users = self.users.lock(user);
+        self.sweep(&mut users, now);
+        match users.slots.entry(user.clone()) {
+            Entry::Occupied(mut found) => {
+                let answer = self.change(found.get_mut(), now, act);
+                if found.get().len() == 0 {
+                    found.remove();
+                }
+                answer
+            }
+            Entry::Vacant(vacant) => {
+                let mut slots = UserSlots::default();
+                let answer = self.change(&mut slots, now, act);
+                if slots.len() > 0 {
+                    vacant.insert(slots);
+                }
+                answer
+            }
+        }
+    }
+
+    fn change<T>(&self, slots: &mut UserSlots, now: Now, act: impl FnOnce(&mut UserSlots, Now, &Seq) -> T) -> T {
+        let before = slots.len();
+        slots.prune(now);
+        let answer = act(slots, now, &self.seq);
+        self.count(before, slots.len());
+        answer
+    }
+
+    fn count(&self, before: usize, after: usize) {
+        if after > before {
+            self.held.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.held.fetch_sub(before - after, Ordering::Relaxed);
+        }
+    }
+
+    /// Drops expired slots of users who never come back, a few a call.
+    fn sweep(&self, users: &mut Users, now: Now) {
+        for _ in 0..SWEEP {
+            match users.due.peek() {
+                Some(Reverse((until, _))) if *until <= now.mono => {}
+                _ => break,
+            }
+            let Some(Reverse((_, user))) = users.due.pop() else { break };
+            let Some(slots) = users.slots.get_mut(&user) else { continue };
+            self.change(slots, now, |_, _, _| ());
+            if slots.len() == 0 {
+                users.slots.remove(&user);
+            } else if let Some(until) = slots.next_expiry() {
+                users.due.push(Reverse((until, user)));
+            }
+        }
+    }
+}
+
+impl Users {
+    /// Notes an expiry. The queue never outgrows the users: outdated entries go when they are the majority.
+    fn expect(&mut self, until: Mono, user: UserId) {
+        if self.due.len() > 2 * self.slots.len() + 64 {
+            let fresh = |(user, slots): (&UserId, &UserSlots)| Some(Reverse((slots.next_expiry()?, user.clone())));
+            self.due = self.slots.iter().filter_map(fresh).collect();
+        }
+        self.due.push(Reverse((until, user)));
+    }
+}
+
+impl SessionLedger for MemoryLedger {
+    fn acquire(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
+        let may_grow = self.held.load(Ordering::Relaxed) < self.bound;
+        let user = request.user.clone();
+        let answer = self.with(&user, |slots, now, seq| slots.acquire(request, now, seq, may_grow));
+        ready(answer.ok_or(StoreFault::Full("sessions")))
+    }
+
+    fn confirm(&self, user: UserId, victim: Holder) -> StoreFuture<'_, Option<Passed>> {
+        ready(Ok(self.with(&user, |slots, now, seq| slots.confirm(&victim, now, seq))))
+    }
+
+    fn withdraw(&self, user: UserId, newcomer: Holder) -> StoreFuture<'_, Released> {
+        ready(Ok(self.with(&user, |slots, now, seq| slots.withdraw(&newcomer, now, seq))))
+    }
+
+    fn release(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released> {
+        ready(Ok(self.with(&user, |slots, now, seq| slots.release(&holder, now, seq))))
+    }
+
+    fn detach(&self, user: UserId, holder: Holder, token: [u8; 32], window: Duration) -> StoreFuture<'_, Released> {
+        let until = self.clock.mono().after(window);
+        let released = self.with(&user, |slots, now, seq| slots.detach(&holder, &token, until, now, seq));
+        if released.seq.is_some() {
+            self.users.lock(&user).expect(until, user.clone());
+        }
+        ready(Ok(released))
+    }
+
+    fn arm(&self, user: UserId, holder: Holder, token: [u8; 32], window: Duration) -> StoreFuture<'_, Released> {
+        let until = self.clock.mono().after(window);
+        ready(Ok(self.with(&user, |slots, now, seq| slots.arm(&holder, &token, until, now, seq))))
+    }
+
+    fn spend(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released> {
+        ready(Ok(self.with(&user, |slots, _, seq| slots.spend(&holder, seq))))
+    }
+
+    fn resume(
+        &self,
+        user: UserId,
+        token: [u8; 32],
+        node: NodeId,
+        epoch: NodeEpoch,
+    ) -> StoreFuture<'_, Option<Resumed>> {
+        ready(Ok(self.with(&user, |slots, now, seq| slots.resume(&token, node, epoch, now, seq))))
+    }
+
+    fn remove(&self, user: UserId, sid: SessionId) -> StoreFuture<'_, Option<Slot>> {
+        ready(Ok(self.with(&user, |slots, now, seq| slots.remove(sid, now, seq))))
+    }
+
+    fn holds(&self, user: UserId, holder: Holder) -> StoreFuture<'_, bool> {
+        ready(Ok(self.with(&user, |slots, _, _| slots.holds(&holder))))
+    }
+
+    fn slots(&self, user: UserId) -> StoreFuture<'_, Vec<Slot>> {
+        ready(Ok(self.with(&user, |slots, now, _| slots.list(now))))
+    }
+
+    fn nodes(&self, user: UserId) -> StoreFuture<'_, Vec<NodeId>> {
+        ready(Ok(self.with(&user, |slots, _, _| slots.nodes())))
+    }
+
+    fn reap(&self, node: NodeId, epoch: NodeEpoch, limit: usize) -> StoreFuture<'_, usize> {
+        let mut freed = 0;
+        for mut users in self.users.each() {
+            let now = self.now();
+            users.slots.retain(|_, slots| {
+                freed += self.change(slots, now, |slots, now, seq| slots.reap(&node, epoch, limit - freed, now, seq));
+                slots.len() > 0
+            });
+            if freed == limit {
+                break;
+            }
+        }
+        ready(Ok(freed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::clock::{ManualClock, UnixMs};
+    use crate::config::model::OnLimit;
+
+    fn now<T>(mut answer: StoreFuture<'_, T>) -> Result<T, StoreFault> {
+        match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => answer,
+            Poll::Pending => panic!("a memory store answers at once"),
+        }
+    }
+
+    fn request(user: &str, sid: u128) -> Acquire {
+        let holder =
+            Holder { sid: SessionId(sid), node: NodeId::parse("n").unwrap(), epoch: NodeEpoch(1), generation: 0 };
+        Acquire { user: UserId::parse(user).unwrap(), holder, cap: 5, on_limit: OnLimit::Reject }
+    }
+
+    #[test]
+    fn the_bound_refuses_newcomers_and_lets_the_present_go_on() {
+        let ledger = MemoryLedger::new(Arc::new(ManualClock::default()), 2);
+        assert!(matches!(now(ledger.acquire(request("a", 1))), Ok(Acquired::Held { .. })));
+        assert!(matches!(now(ledger.acquire(request("b", 2))), Ok(Acquired::Held { .. })));
+        assert!(matches!(now(ledger.acquire(request("c", 3))), Err(StoreFault::Full("sessions"))));
+        assert!(matches!(now(ledger.acquire(request("b", 2))), Ok(Acquired::Held { .. })), "idempotent at the bound");
+        let Acquire { user, holder, .. } = request("a", 1);
+        assert!(now(ledger.release(user, holder)).unwrap().seq.is_some());
+        assert!(matches!(now(ledger.acquire(request("c", 3))), Ok(Acquired::Held { .. })));
+    }
+
+    #[test]
+    fn expired_users_are_forgotten_by_the_calls_of_others() {
+        let clock = Arc::new(ManualClock::at(UnixMs(1)));
+        let ledger = MemoryLedger::new(Arc::clone(&clock) as Arc<dyn Clock>, 1_000_000);
+        for sid in 0..2_000 {
+            let Acquire { user, holder, .. } = request(&format!("gone-{sid}"), sid);
+            now(ledger.acquire(request(&format!("gone-{sid}"), sid))).unwrap();
+            now(ledger.detach(user, holder, [1; 32], Duration::from_secs(1))).unwrap();
+        }
+        clock.advance(Duration::from_secs(2));
+        for call in 0..2_000 {
+            now(ledger.slots(UserId::parse(&format!("other-{call}")).unwrap())).unwrap();
+        }
+        let left: usize = ledger.users.each().map(|users| users.slots.len() + users.due.len()).sum();
+        assert_eq!((left, ledger.held.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn one_user_who_comes_and_goes_does_not_grow_the_expiry_queue() {
+        let ledger = MemoryLedger::new(Arc::new(ManualClock::default()), 10);
+        for sid in 0..10_000 {
+            let Acquire { user, holder, .. } = request("a", sid);
+            now(ledger.acquire(request("a", sid))).unwrap();
+            now(ledger.detach(user.clone(), holder, [1; 32], Duration::from_secs(100))).unwrap();
+            now(ledger.remove(user, SessionId(sid))).unwrap();
+        }
+        let queued: usize = ledger.users.each().map(|users| users.due.len()).sum();
+        assert!(queued <= 70, "{queued}");
+    }
+}
