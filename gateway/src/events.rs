@@ -113,7 +113,24 @@ impl SessionClosed<'_> {
     }
 }
 
-/// The ledger gave a slot back.
+/// The ledger gave a slot.
+pub struct SlotTaken<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// Whose.
+    pub user: &'a UserId,
+    /// The ledger's sequence.
+    pub seq: u64,
+}
+
+impl SlotTaken<'_> {
+    /// Log only.
+    pub fn emit(&self) {
+        tracing::debug!(event = "slot_taken", session = %self.session, user = %self.user, seq = self.seq);
+    }
+}
+
+/// The ledger took a slot back.
 pub struct SlotReleased<'a> {
     /// The session.
     pub session: SessionId,
@@ -129,7 +146,7 @@ impl SlotReleased<'_> {
     /// Log only.
     pub fn emit(&self) {
         let passed_to = self.passed_to.map(|sid| sid.to_string());
-        tracing::info!(event = "slot_released", session = %self.session, user = %self.user, seq = self.seq, passed_to);
+        tracing::debug!(event = "slot_released", session = %self.session, user = %self.user, seq = self.seq, passed_to);
     }
 }
 

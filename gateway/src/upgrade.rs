@@ -21,7 +21,7 @@ use crate::admit::auth::{AuthError, Identity};
 use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
 use crate::answer;
-use crate::events::{HandshakeRefused, SessionOpened, StoreFailed};
+use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
 use crate::session::connection::{Connection, Opening};
 use crate::session::guard::Slot;
 use crate::worker::Worker;
@@ -95,7 +95,7 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -
         return Err(Reject::new(Code::StoreUnavailable, "draining").retry(Duration::from_secs(1)));
     }
     let head = Head::of(request.head());
-    let client = network::client(&head, io.peer(), io.is_tls(), &node.config.listen, &node.config.tls)?;
+    let client = network::client(&head, io.peer(), io.is_tls(), &node.config.listen, node.config.tls.mode)?;
     node.bans.check_address(client.ip, node.clock.wall())?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     let facts = facts::gather(&head, client, id, &node.config).inspect_err(|reject| {
@@ -160,6 +160,7 @@ async fn acquire(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64)
             }
         }
     };
+    SlotTaken { session: slot.holder().sid, user: &identity.user, seq }.emit();
     Ok((slot.held(), seq))
 }
 

@@ -222,21 +222,20 @@ impl UserSlots {
     pub(super) fn withdraw(&mut self, newcomer: &Holder, now: Now, seq: &Seq) -> Released {
         if let Some(victim) = self.0.iter_mut().find(|entry| entry.awaited_by(newcomer)) {
             victim.state = State::Live;
-            return Released { seq: Some(seq.next()) };
+            return Released { seq: Some(seq.next()), passed: None };
         }
         self.release(newcomer, now, seq)
     }
 
     pub(super) fn release(&mut self, holder: &Holder, now: Now, seq: &Seq) -> Released {
-        let change = self.place(holder).map(|place| {
-            self.vacate(place, now);
-            seq.next()
-        });
-        Released { seq: change }
+        let Some(place) = self.place(holder) else { return Released::default() };
+        let to = self.vacate(place, now);
+        let seq = seq.next();
+        Released { seq: Some(seq), passed: to.map(|to| Passed { to, seq }) }
     }
 
     pub(super) fn detach(&mut self, holder: &Holder, token: &[u8; 32], until: Mono, now: Now, seq: &Seq) -> Released {
-        let Some(entry) = self.entry(holder) else { return Released { seq: None } };
+        let Some(entry) = self.entry(holder) else { return Released::default() };
         if matches!(entry.state, State::Evicting { .. }) {
             return self.release(holder, now, seq);
         }
@@ -246,7 +245,7 @@ impl UserSlots {
         if let Some(before) = &mut entry.before {
             before.until = until;
         }
-        Released { seq: Some(seq.next()) }
+        Released { seq: Some(seq.next()), passed: None }
     }
 
     pub(super) fn arm(&mut self, holder: &Holder, token: &[u8; 32], until: Mono, now: Now, seq: &Seq) -> Released {
@@ -255,12 +254,12 @@ impl UserSlots {
             entry.arm(short(token), until);
             seq.next()
         });
-        Released { seq: change }
+        Released { seq: change, passed: None }
     }
 
     pub(super) fn spend(&mut self, holder: &Holder, seq: &Seq) -> Released {
         let spent = self.entry(holder).and_then(|entry| entry.before.take());
-        Released { seq: spent.map(|_| seq.next()) }
+        Released { seq: spent.map(|_| seq.next()), passed: None }
     }
 
     pub(super) fn resume(
