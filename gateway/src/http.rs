@@ -21,7 +21,7 @@ use crate::{answer, demo};
 
 /// The app of the public port.
 pub fn app(
-    node: &Arc<Node>,
+    node: Arc<Node>,
 ) -> App<
     impl ServiceFactory<
         ServiceRequest,
@@ -31,8 +31,7 @@ pub fn app(
         InitError = (),
     >,
 > {
-    let app = App::new().app_data(Data::from(Arc::clone(node))).wrap(from_fn(dress));
-    let node = Arc::clone(node);
+    let app = App::new().app_data(Data::from(Arc::clone(&node))).wrap(from_fn(dress));
     app.configure(move |config| {
         config.service(web::resource(handshake::PATH).default_service(web::to(no_upgrade)));
         if node.config.dev {
@@ -43,7 +42,7 @@ pub fn app(
 }
 
 /// Checks `Host`, and gives every answer the security fields that it does not have yet.
-async fn dress(request: ServiceRequest, next: Next<impl MessageBody>) -> Result<ServiceResponse<impl MessageBody>, Error> {
+async fn dress(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let node = request.app_data::<Data<Node>>().cloned();
     let host = handshake::host(&Head::of(request.head()));
     let mut response = match (host, &node) {

@@ -43,7 +43,7 @@ pub struct Listening {
     /// Closes the public listener.
     pub shutter: Shutter,
     public_server: ServerHandle,
-    private_server: actix_web::dev::ServerHandle,
+    private_server: ServerHandle,
 }
 
 impl Listening {
@@ -112,7 +112,7 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
             });
             let (accepting, upgrading) = (Rc::clone(&worker), Rc::clone(&worker));
             let tls = tls.clone();
-            let app = http::app(&node);
+            let app = http::app(Arc::clone(&node));
             let timeout = node.config.listen.header_timeout;
             let http = HttpService::build()
                 .client_request_timeout(timeout)

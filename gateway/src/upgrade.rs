@@ -4,10 +4,12 @@
 //! as a task of its own and ends with a 101 and an actor, or with a refusal and a closed socket.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use actix_http::h1::Codec;
-use actix_http::{Payload, Request};
+use actix_http::Request;
 use actix_codec::Framed;
 use portcullis_common::ids::{RequestId, SessionId};
 use portcullis_common::store::bus::NodeMail;
@@ -22,8 +24,11 @@ use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
 use crate::answer;
 use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
-use crate::session::connection::{Connection, Opening};
-use crate::session::guard::Slot;
+use crate::session::connection::{Connection, Turn};
+use crate::session::guard::{Place, Slot};
+use crate::session::peer::{Peer, PeerId};
+use crate::session::registry::SessionEntry;
+use crate::session::talk::Session;
 use crate::worker::Worker;
 
 /// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
@@ -175,13 +180,32 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         return;
     }
     io.upgraded();
+    let Admitted { facts, identity, slot, seq } = admitted;
     SessionOpened {
         request: id,
-        session: admitted.slot.holder().sid,
-        user: &admitted.identity.user,
+        session: slot.holder().sid,
+        user: &identity.user,
         client: facts.client,
-        seq: admitted.seq,
+        seq,
     }
     .emit(&node.metrics);
-    Connection::start(&worker, io, Opening::from(admitted));
+    let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
+    Connection::start(&worker, io, Rc::clone(&peer), |address| {
+        node.registry.insert(Arc::new(SessionEntry {
+            user: identity.user.clone(),
+            tenant: identity.tenant.clone(),
+            holder: slot.holder().clone(),
+            client: facts.client,
+            user_agent: facts.user_agent,
+            opened: node.clock.wall(),
+            peer: PeerId { worker: worker.id, slot: peer.slot.get() },
+            address,
+        }));
+        let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
+        let mut nobody = Context::from_waker(Waker::noop());
+        let turn = Turn::begin(&worker, &peer, &mut nobody);
+        let mut session = Session::new(identity, place, facts.client, &turn);
+        session.welcome(&turn);
+        session
+    });
 }

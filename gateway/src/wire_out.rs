@@ -2,17 +2,33 @@
 
 use bytes::Bytes;
 use portcullis_common::store::bus::{Delivery, Record};
+use portcullis_common::wire::code::Close;
+use portcullis_common::wire::scan::Bounds;
 use portcullis_common::wire::{msgpack, reply};
 
 use crate::admit::subprotocol::Protocol;
 use crate::frame::{Opcode, encode};
 
-/// One message as a frame.
+/// What is said has passed the narrower bounds of entry, inside an envelope that adds a little.
+const BOUNDS: Bounds = Bounds { depth: 24, nodes: 1 << 16 };
+
+/// One message as a frame. One that MessagePack cannot say ends the connection (1011).
 #[must_use]
 pub fn frame(json: &[u8], protocol: Protocol) -> Bytes {
     match protocol {
         Protocol::Json => encode::frame(Opcode::Text, json),
-        Protocol::Msgpack => encode::frame(Opcode::Binary, &msgpack::from_json(json)),
+        Protocol::Msgpack => {
+            let mut out = Vec::with_capacity(json.len());
+            let text = std::str::from_utf8(json).unwrap_or_default();
+            match msgpack::from_json(text, BOUNDS, &mut out) {
+                Ok(()) => encode::frame(Opcode::Binary, &out),
+                Err(rule) => {
+                    // what we say ourselves and what was scanned at entry is always legal
+                    tracing::error!(event = "transcode_failed", rule);
+                    encode::close(Close::Internal.number(), Close::Internal.info().reason)
+                }
+            }
+        }
     }
 }
 

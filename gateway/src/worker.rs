@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use portcullis_common::wire::scan::Scratch;
 
 use crate::bus;
 use crate::events::PanicCaught;
 use crate::hub::{Hub, PeerTable};
 use crate::node::Node;
+use crate::pipeline::Scratch;
 use crate::session::peer::Peer;
 
 /// How often the sweep looks for connections with something due.

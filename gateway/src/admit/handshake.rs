@@ -43,6 +43,14 @@ pub struct Opening {
 /// # Errors
 /// `malformed` (400, or 404, 405, 426 by [`Reject::status`]) or `too_large` (431).
 pub fn check(head: &Head<'_>, size: &Size) -> Result<Opening, Reject> {
+    check_at(head, size, PATH)
+}
+
+/// The same at another path.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_at(head: &Head<'_>, size: &Size, path: &str) -> Result<Opening, Reject> {
     size_of_head(head, size)?;
     if head.version != (1, 1) {
         return Err(malformed("not HTTP/1.1"));
@@ -50,7 +58,7 @@ pub fn check(head: &Head<'_>, size: &Size) -> Result<Opening, Reject> {
     if head.method != "GET" {
         return Err(malformed("the method is not GET").status(405));
     }
-    let (path, query) = target(&head.target)?;
+    let (path, query) = target(&head.target, path)?;
     fields(head)?;
     host(head)?;
     body(head)?;
@@ -87,12 +95,12 @@ fn size_of_head(head: &Head<'_>, size: &Size) -> Result<(), Reject> {
 }
 
 /// Splits an origin-form target (RFC 9112 §3.2.1) into path and query.
-fn target(target: &str) -> Result<(&str, Option<&str>), Reject> {
+fn target<'t>(target: &'t str, wanted: &str) -> Result<(&'t str, Option<&'t str>), Reject> {
     if !target.starts_with('/') || !target.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(malformed("the request target is not in origin-form"));
     }
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    if path == PATH { Ok((path, query)) } else { Err(malformed("no such path").status(404)) }
+    if path == wanted { Ok((path, query)) } else { Err(malformed("no such path").status(404)) }
 }
 
 /// Field names are tokens; values hold no control character but the tab (RFC 9110 §5.5), so neither a folded line nor a
@@ -109,7 +117,11 @@ fn fields(head: &Head<'_>) -> Result<(), Reject> {
     Ok(())
 }
 
-fn host(head: &Head<'_>) -> Result<(), Reject> {
+/// Exactly one `Host`, well formed (RFC 9112 §3.2).
+///
+/// # Errors
+/// `malformed`.
+pub fn host(head: &Head<'_>) -> Result<(), Reject> {
     let value = head.single("host")?.ok_or_else(|| malformed("no Host"))?;
     std::str::from_utf8(value)
         .ok()

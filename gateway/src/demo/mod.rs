@@ -13,6 +13,9 @@ mod guard;
 /// The claims of a demo token.
 mod claims;
 
+/// The demo's end of the node.
+pub mod backend;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

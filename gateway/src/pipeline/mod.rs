@@ -81,7 +81,7 @@ impl Frame<'_> {
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'w> {
     /// The roles of the session's token.
-    pub roles: &'w [String],
+    pub roles: &'w [std::sync::Arc<str>],
 }
 
 /// Working memory, one a worker.

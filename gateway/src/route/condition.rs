@@ -30,7 +30,7 @@ pub struct Subject<'a> {
     /// The tenant; an empty string in conditions where there is none.
     pub tenant: Option<&'a TenantId>,
     /// The roles of the session's token.
-    pub roles: &'a [String],
+    pub roles: &'a [Arc<str>],
     /// The token's claims, as JSON text; read only where a condition asks for `claims`.
     pub claims: &'a str,
 }

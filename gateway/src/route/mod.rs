@@ -21,6 +21,9 @@ use crate::session::talk::Session;
 /// Which rooms exist, and who may do what in them.
 pub mod rooms;
 
+/// Conditions of room rules.
+mod condition;
+
 /// Joining, leaving, publishing.
 pub mod room;
 

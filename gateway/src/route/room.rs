@@ -170,7 +170,7 @@ impl Leaving {
             if last {
                 node.bus.exit(worker, &room).await?;
             }
-            let change = node.stores.presence.exit(room.clone(), sid).await?;
+            let change = node.stores.presence.exit(room.clone(), sid, node.epoch).await?;
             if change.user_changed && node.rooms.find(&room).is_some_and(|found| found.rule.presence) {
                 announce(&node, room.clone(), &user, false).await?;
             }

@@ -43,7 +43,13 @@ pub struct Turn<'a, 'c> {
     pub cx: &'a mut TaskContext<'c>,
 }
 
-impl Turn<'_, '_> {
+impl<'a, 'c> Turn<'a, 'c> {
+    /// A turn that begins now.
+    pub fn begin(worker: &'a Rc<Worker>, peer: &'a Rc<Peer>, cx: &'a mut TaskContext<'c>) -> Self {
+        let clock = &worker.node.clock;
+        Self { worker, peer, nanos: clock.nanos(), wall: clock.wall(), cx }
+    }
+
     /// Monotonic ms.
     #[must_use]
     pub fn now(&self) -> Mono {
@@ -148,7 +154,7 @@ impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
         let worker = Rc::clone(&self.worker);
         let peer = Rc::clone(&self.peer);
         let mut cx = TaskContext::from_waker(std::task::Waker::noop());
-        let mut turn = turn(&worker, &peer, &mut cx);
+        let mut turn = Turn::begin(&worker, &peer, &mut cx);
         let Some(talk) = &mut self.talk else { return };
         if let Next::Close(close) = talk.order(order, &mut turn) {
             self.end(End::Ours(close), &mut turn);
@@ -156,11 +162,6 @@ impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
         // the context may have polled the pump before this message in the same round
         self.peer.wake();
     }
-}
-
-fn turn<'a, 'c>(worker: &'a Rc<Worker>, peer: &'a Rc<Peer>, cx: &'a mut TaskContext<'c>) -> Turn<'a, 'c> {
-    let clock = &worker.node.clock;
-    Turn { worker, peer, nanos: clock.nanos(), wall: clock.wall(), cx }
 }
 
 impl<C: Conversation> Connection<C> {
@@ -190,7 +191,7 @@ impl<C: Conversation> Connection<C> {
     /// One turn; ready when the socket is done with.
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
-        let mut turn = turn(&worker, &peer, cx);
+        let mut turn = Turn::begin(&worker, &peer, cx);
         if self.phase == Phase::Open {
             self.converse(&mut turn);
             worker.drain();
@@ -452,7 +453,7 @@ impl<C: Conversation> ActorFuture<Connection<C>> for Pump {
         let done = catch_unwind(AssertUnwindSafe(|| actor.turn(cx))).unwrap_or_else(|_| {
             PanicCaught { part: "connection" }.emit(&actor.worker.node.metrics);
             let (worker, peer) = (Rc::clone(&actor.worker), Rc::clone(&actor.peer));
-            actor.end(End::Panic, &mut turn(&worker, &peer, cx));
+            actor.end(End::Panic, &mut Turn::begin(&worker, &peer, cx));
             cx.waker().wake_by_ref();
             if actor.phase == Phase::Open { Poll::Ready(()) } else { Poll::Pending }
         });

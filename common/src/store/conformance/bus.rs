@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{Fixture, Step, checks, life, node, room, user};
 use crate::ids::{ClientId, RoomName, SessionId};
 use crate::store::bus::{BusSink, Dedupe, Delivery, NodeMail, Position, Published, Record};
-use crate::store::session::Holder;
+use crate::store::session::{Holder, Passed};
 
 checks![
     a_message_reaches_every_subscribed_node_once,
@@ -277,7 +277,7 @@ async fn mail_reaches_its_node_alone_and_the_answer_says_whether_there_is_one(f:
     let victim = Holder { sid: SessionId(1), node: node(1), epoch: life(1), generation: 0 };
     let mail = NodeMail::Evict { user: user("u"), victim: victim.clone() };
     assert!(f.stores.bus.send(node(1), mail.clone()).await.unwrap());
-    assert!(f.stores.bus.send(node(1), NodeMail::Passed { to: victim.clone() }).await.unwrap());
+    assert!(f.stores.bus.send(node(1), NodeMail::Passed(Passed { to: victim.clone(), seq: 7 })).await.unwrap());
     assert!(!f.stores.bus.send(node(9), mail).await.unwrap());
     for _ in 0..500 {
         if one.mails.lock().unwrap().len() == 2 {
@@ -287,7 +287,7 @@ async fn mail_reaches_its_node_alone_and_the_answer_says_whether_there_is_one(f:
     }
     let mails = one.mails.lock().unwrap();
     assert!(matches!(&mails[0], NodeMail::Evict { victim: v, .. } if *v == victim), "{mails:?}");
-    assert!(matches!(&mails[1], NodeMail::Passed { to } if *to == victim), "{mails:?}");
+    assert!(matches!(&mails[1], NodeMail::Passed(passed) if passed.to == victim && passed.seq == 7), "{mails:?}");
     assert!(two.mails.lock().unwrap().is_empty());
 }
 
