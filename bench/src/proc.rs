@@ -41,12 +41,25 @@ impl Probe {
     /// # Errors
     /// The process is gone, or the kernel keeps no scheduler statistics.
     pub fn cpu_ns(&self) -> Outcome<u64> {
+        self.schedstat(0)
+    }
+
+    /// Nanoseconds that its threads were ready to run and waited for a CPU: how much other work disturbed it.
+    ///
+    /// # Errors
+    /// The process is gone, or the kernel keeps no scheduler statistics.
+    pub fn waited_ns(&self) -> Outcome<u64> {
+        self.schedstat(1)
+    }
+
+    fn schedstat(&self, field: usize) -> Outcome<u64> {
         let tasks = self.root.join("task");
         let mut sum = 0;
         for task in fs::read_dir(&tasks).map_err(|error| format!("{}: {error}", tasks.display()))? {
             // a thread may end between the listing and the reading
             let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
-            sum += first_number(&text).ok_or("no number in schedstat")?;
+            let number = text.split_whitespace().nth(field).and_then(|number| number.parse::<u64>().ok());
+            sum += number.ok_or("no such number in schedstat")?;
         }
         Ok(sum)
     }

@@ -42,8 +42,9 @@ const ED25519_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECW
 /// One worker, limits out of the way, one room pattern, one message type: what the scenarios need and no more.
 fn config(ports: Ports, folder: &Path) -> String {
     let (public, private, folder) = (ports.public, ports.private, folder.display());
-    let limits: String = ["connect", "message", "login", "control", "bytes"]
-        .map(|name| format!("[limit.{name}]\nrate = \"1000000000/s\"\nburst = 1000000000\n"))
+    // the most that the configuration accepts: policy runs, and never refuses
+    let limits: String = ["connect", "message", "login", "control"]
+        .map(|name| format!("[limit.{name}]\nrate = \"1000000/s\"\nburst = 1000000\n\n"))
         .concat();
     format!(
         r#"# written by portcullis-bench
@@ -96,7 +97,10 @@ publish = ["member"]
 roles = ["member"]
 route = "room"
 
-{limits}"#
+{limits}[limit.bytes]
+rate = "64MiB/s"
+burst = "1GiB"
+"#
     )
 }
 

@@ -36,6 +36,11 @@ pub struct Healthy {
     pub every: f64,
 }
 
+/// The largest share of the quiet phase that the server may have waited for a CPU.
+const MOST_WAITED: f64 = 0.03;
+/// The largest p99 by which the generator itself may have been late in the quiet phase.
+const MOST_LATE_NS: u64 = 2_000_000;
+
 const PAUSE: u8 = 0;
 const QUIET: u8 = 1;
 const ATTACK: u8 = 2;
@@ -51,7 +56,9 @@ struct Rounds<'a> {
     sent: u64,
     phase: Arc<AtomicU8>,
     latency: [Histogram; 3],
-    lateness: Histogram,
+    lateness: [Histogram; 3],
+    /// First and last look of the quiet phase: the time, and how long the server had waited for a CPU by then.
+    waited: Option<[(u64, u64); 2]>,
     unanswered_at_end: u64,
     lost_sessions: u64,
     probe: &'a Probe,
@@ -69,7 +76,9 @@ impl Rounds<'_> {
                 if let Some(queue) = self.due.get_mut(session.id) {
                     queue.push_back((due, phase));
                 }
-                self.lateness.record(now - due);
+                if let Some(lateness) = self.lateness.get_mut(usize::from(phase)) {
+                    lateness.record(now - due);
+                }
                 net.send(session.id, &self.frame);
             }
             self.sent += 1;
@@ -85,7 +94,13 @@ impl Rounds<'_> {
         let Ok(memory) = self.probe.memory() else { return };
         let [quiet, attack] = &mut self.memory;
         match phase {
-            QUIET => *quiet = Some(quiet.unwrap_or(memory)),
+            QUIET => {
+                *quiet = Some(quiet.unwrap_or(memory));
+                if let Ok(waited) = self.probe.waited_ns() {
+                    let first = self.waited.map_or((now, waited), |[first, _]| first);
+                    self.waited = Some([first, (now, waited)]);
+                }
+            }
             _ if attack.is_none_or(|seen| seen.rss < memory.rss) => *attack = Some(memory),
             _ => {}
         }
@@ -169,7 +184,8 @@ pub fn run(options: &Healthy) -> Outcome<()> {
         sent: 0,
         phase,
         latency: [Histogram::default(), Histogram::default(), Histogram::default()],
-        lateness: Histogram::default(),
+        lateness: [Histogram::default(), Histogram::default(), Histogram::default()],
+        waited: None,
         unanswered_at_end: 0,
         lost_sessions: 0,
         probe: &probe,
@@ -188,13 +204,22 @@ fn report(options: &Healthy, rounds: &Rounds<'_>) -> Outcome<()> {
         return Err("a phase without any answer".into());
     }
     let ratio = attack.quantile(0.99) as f64 / quiet.quantile(0.99).max(1) as f64;
+    let waited = rounds.waited.map_or(0.0, |[(t0, w0), (t1, w1)]| (w1 - w0) as f64 / (t1 - t0).max(1) as f64);
+    let [_, late_quiet, late_attack] = &rounds.lateness;
     let detail = json!({
         "clients": options.clients, "every_seconds": options.every, "quiet": quiet.summary(), "attack": attack.summary(),
-        "generator_lateness": rounds.lateness.summary(), "unanswered": rounds.unanswered_at_end,
+        "generator_lateness": { "quiet": late_quiet.summary(), "attack": late_attack.summary() },
+        "server_waited_for_cpu_when_quiet": waited, "unanswered": rounds.unanswered_at_end,
         "rss_before": before.map(|m| m.rss), "rss_peak": peak.map(|m| m.rss),
     });
     let what = format!("p99 of {} healthy clients, under attack / quiet", options.clients);
-    Finding::new("hostile.p99_ratio", what, ratio, "x", detail).print()?;
+    // other work makes the quiet phase loud, and the ratio small: such a figure must not pass for a met budget
+    if waited > MOST_WAITED || late_quiet.quantile(0.99) > MOST_LATE_NS {
+        let what = format!("{what} (not judged: other work disturbed the quiet phase)");
+        Finding::new("hostile.p99_ratio.disturbed", what, ratio, "x", detail).print()?;
+    } else {
+        Finding::new("hostile.p99_ratio", what, ratio, "x", detail).print()?;
+    }
     let lost = (rounds.lost_sessions + rounds.unanswered_at_end) as f64;
     Finding::new("hostile.harmed", "healthy sessions lost and checks unanswered", lost, "", json!(null)).print()?;
     let Some((before, peak)) = before.zip(peak) else { return Ok(()) };
