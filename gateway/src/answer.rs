@@ -49,7 +49,11 @@ pub fn refusal(
     let body = body(reject, request, now);
     let reason = StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Error");
     let mut head = String::with_capacity(512);
-    let _ = write!(head, "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    let _ = write!(
+        head,
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n",
+        body.len()
+    );
     for (name, value) in SECURITY_FIELDS.iter().chain(fields) {
         let _ = write!(head, "{name}: {value}\r\n");
     }

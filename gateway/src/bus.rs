@@ -55,7 +55,13 @@ const GATES: usize = 64;
 impl NodeBus {
     /// The end of the bus for `workers` workers (at most 64); attach it with [`NodeBus::attach`].
     #[must_use]
-    pub fn new(node: NodeId, bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>, workers: usize) -> Self {
+    pub fn new(
+        node: NodeId,
+        bus: Arc<dyn Bus>,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        workers: usize,
+    ) -> Self {
         Self {
             node,
             bus,

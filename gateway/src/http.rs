@@ -42,7 +42,10 @@ pub fn app(
 }
 
 /// Checks `Host`, and gives every answer the security fields that it does not have yet.
-async fn dress(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<impl MessageBody>, Error> {
+async fn dress(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
     let node = request.app_data::<Data<Node>>().cloned();
     let host = handshake::host(&Head::of(request.head()));
     let mut response = match (host, &node) {

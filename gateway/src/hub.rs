@@ -196,7 +196,8 @@ impl Hub {
                         held.push_back(delivery.clone());
                         continue;
                     }
-                    let frame = frames.get(member.peer.protocol, || wire_out::delivery(&delivery, member.peer.protocol));
+                    let frame =
+                        frames.get(member.peer.protocol, || wire_out::delivery(&delivery, member.peer.protocol));
                     member.peer.deliver(frame);
                 }
             }

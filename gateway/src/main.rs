@@ -10,8 +10,8 @@ use portcullis_common::clock::SystemClock;
 use portcullis_common::config;
 use portcullis_common::config::model::{Config, Log};
 use portcullis_common::config::secret::Secret;
-use portcullis_gateway::demo::backend::NodeBackend;
 use portcullis_gateway::demo::DemoBackend;
+use portcullis_gateway::demo::backend::NodeBackend;
 use portcullis_gateway::node::StartError;
 use portcullis_gateway::run::run;
 use rand::RngCore;
@@ -137,9 +137,7 @@ fn serve(config: Config, dev: bool) -> Result<(), Failure> {
     let clock = Arc::new(SystemClock::default());
     actix_rt::System::new().block_on(async {
         let end = async {
-            let (Ok(mut term), Ok(mut int)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-            else {
+            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
                 return;
             };
             tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
@@ -149,11 +147,16 @@ fn serve(config: Config, dev: bool) -> Result<(), Failure> {
                 std::process::exit(i32::from(FAILED));
             });
         };
-        run(config, clock, |node, listening| {
-            if dev {
-                greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
-            }
-        }, end)
+        run(
+            config,
+            clock,
+            |node, listening| {
+                if dev {
+                    greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
+                }
+            },
+            end,
+        )
         .await
     })?;
     Ok(())

@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use actix_codec::Framed;
 use actix_http::error::DispatchError;
 use actix_http::h1::Codec;
 use actix_http::{HttpService, KeepAlive, Request};
-use actix_codec::Framed;
 use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::dev::AppConfig;
@@ -77,16 +77,17 @@ pub fn listen(node: &Arc<Node>) -> Result<Listening, StartError> {
     let (public_address, private_address) =
         (address(&public.socket, config.public), address(&private.socket, config.private));
     let app = Arc::clone(node);
-    let private_server = actix_web::HttpServer::new(move || actix_web::App::new().configure(api::routes(Arc::clone(&app))))
-        .workers(1)
-        .disable_signals()
-        .listen(private.socket)
-        .map_err(at("listen.private", config.private))?
-        .run();
+    let private_server =
+        actix_web::HttpServer::new(move || actix_web::App::new().configure(api::routes(Arc::clone(&app))))
+            .workers(1)
+            .disable_signals()
+            .listen(private.socket)
+            .map_err(at("listen.private", config.private))?
+            .run();
     let private_handle = private_server.handle();
     actix_rt::spawn(private_server);
-    let public_server = serve_public(node, public.socket, tls.map(TlsAcceptor::from))
-        .map_err(at("listen.public", config.public))?;
+    let public_server =
+        serve_public(node, public.socket, tls.map(TlsAcceptor::from)).map_err(at("listen.public", config.public))?;
     let public_handle = public_server.handle();
     actix_rt::spawn(public_server);
     Ok(Listening {
@@ -102,10 +103,8 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
     let numbers = Arc::new(AtomicU16::new(0));
     let node = Arc::clone(node);
     let workers = node.config.node.workers;
-    let server = Server::build().workers(workers).disable_signals().shutdown_timeout(1).listen(
-        "public",
-        socket,
-        move || {
+    let server =
+        Server::build().workers(workers).disable_signals().shutdown_timeout(1).listen("public", socket, move || {
             let worker = WORKER.with_borrow_mut(|slot| {
                 let start = || Worker::start(numbers.fetch_add(1, Ordering::Relaxed), Arc::clone(&node));
                 Rc::clone(slot.get_or_insert_with(start))
@@ -124,8 +123,7 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
                 }))
                 .h1(map_config(app, |_| AppConfig::default()));
             fn_service(move |tcp: TcpStream| accept(Rc::clone(&accepting), tcp, tls.clone())).and_then(http)
-        },
-    )?;
+        })?;
     Ok(server.run())
 }
 

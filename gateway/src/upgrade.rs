@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use actix_http::h1::Codec;
-use actix_http::Request;
 use actix_codec::Framed;
+use actix_http::Request;
+use actix_http::h1::Codec;
 use portcullis_common::ids::{RequestId, SessionId};
 use portcullis_common::store::bus::NodeMail;
 use portcullis_common::store::session::{Acquire, Acquired, Holder};
@@ -181,14 +181,8 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
     }
     io.upgraded();
     let Admitted { facts, identity, slot, seq } = admitted;
-    SessionOpened {
-        request: id,
-        session: slot.holder().sid,
-        user: &identity.user,
-        client: facts.client,
-        seq,
-    }
-    .emit(&node.metrics);
+    SessionOpened { request: id, session: slot.holder().sid, user: &identity.user, client: facts.client, seq }
+        .emit(&node.metrics);
     let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
     Connection::start(&worker, io, Rc::clone(&peer), |address| {
         node.registry.insert(Arc::new(SessionEntry {

@@ -8,7 +8,6 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-
 use crate::bus;
 use crate::events::PanicCaught;
 use crate::hub::{Hub, PeerTable};

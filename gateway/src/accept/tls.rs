@@ -36,8 +36,7 @@ pub fn server_config(tls: &Tls) -> Result<Option<Arc<ServerConfig>>, (String, St
 fn certificates(file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, (String, String)> {
     let at = |problem: String| ("tls.cert_file".to_owned(), problem);
     let file = file.ok_or_else(|| at("is required with tls.mode = \"required\"".to_owned()))?;
-    let chain: Result<Vec<_>, _> =
-        CertificateDer::pem_file_iter(file).map_err(|e| at(e.to_string()))?.collect();
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).map_err(|e| at(e.to_string()))?.collect();
     let chain = chain.map_err(|e| at(e.to_string()))?;
     if chain.is_empty() {
         return Err(at("holds no certificate".to_owned()));

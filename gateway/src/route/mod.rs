@@ -149,7 +149,9 @@ fn refresh(session: &Session, result: Result<Identity, AuthError>, turn: &Turn<'
     let new = match result {
         Ok(identity) => identity,
         Err(AuthError::Bad(bad)) => return Err(Reject::new(Code::Unauthenticated, bad.0)),
-        Err(AuthError::Unavailable(detail)) => return Err(Reject::new(Code::StoreUnavailable, detail).retry(STORE_RETRY)),
+        Err(AuthError::Unavailable(detail)) => {
+            return Err(Reject::new(Code::StoreUnavailable, detail).retry(STORE_RETRY));
+        }
     };
     let old = &session.identity;
     if new.user != old.user || new.tenant != old.tenant {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_common::config::model::MessageRule;
+use portcullis_common::config::model::{History, MessageRule};
 use portcullis_common::ids::{ClientId, RoomName, SessionId, UserId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::bus::{Dedupe, Delivery, Position, Record};
@@ -61,17 +61,17 @@ pub fn join(
 ) -> Result<Next, Reject> {
     let node = Arc::clone(&turn.worker.node);
     let rule = node.rooms.may_join(&room, &subject(session))?;
-    let (presence, history) = (rule.presence, rule.history.is_some());
+    let (presence, keep) = (rule.presence, rule.history);
     let rooms = turn.peer.rooms.borrow().len();
     if rooms >= node.config.session.max_rooms && !is_member(&room, turn) {
         return Err(Reject::new(Code::Conflict, "as many rooms as a session may be in"));
     }
-    let since = since.filter(|_| history);
+    let since = since.filter(|_| keep.is_some());
     turn.worker.hub.join(&room, turn.peer, since.is_some());
     let user = session.identity.user.clone();
     let holder = session.place.holder();
     let occupant = Occupant { sid: turn.peer.sid, user, node: holder.node.clone(), epoch: holder.epoch };
-    let entering = Entering { node: Arc::clone(&node), worker: turn.worker.id, room: room.clone(), presence };
+    let entering = Entering { node: Arc::clone(&node), worker: turn.worker.id, room: room.clone(), presence, keep };
     let work = async move {
         let joined = entering.run(occupant, since).await;
         Done { id, room: Some(room), outcome: Outcome::Joined(joined) }
@@ -85,11 +85,13 @@ struct Entering {
     room: RoomName,
     /// The room's policy asks for events.
     presence: bool,
+    /// Events have a place in the room's order, so they are kept like messages: recovery must find no hole.
+    keep: Option<History>,
 }
 
 impl Entering {
     async fn run(self, occupant: Occupant, since: Option<Position>) -> Result<Joined, StoreFault> {
-        let Self { node, worker, room, presence } = self;
+        let Self { node, worker, room, presence, keep } = self;
         let position = node.bus.enter(worker, &room).await?;
         let user = occupant.user.clone();
         let change = node.stores.presence.enter(room.clone(), occupant).await?;
@@ -101,17 +103,23 @@ impl Entering {
             }
         };
         if presence && change.user_changed {
-            announce(&node, room, &user, true).await?;
+            announce(&node, room, &user, true, keep).await?;
         }
         Ok(Joined { position, missed, members: change.sessions })
     }
 }
 
 /// Tells a room that a user came or left.
-async fn announce(node: &Node, room: RoomName, user: &UserId, joined: bool) -> Result<(), StoreFault> {
+async fn announce(
+    node: &Node,
+    room: RoomName,
+    user: &UserId,
+    joined: bool,
+    keep: Option<History>,
+) -> Result<(), StoreFault> {
     let event = PresenceEvent { room: &room, user, joined, now: node.clock.wall() };
     let record = Record { body: event.to_bytes(), exclude: None };
-    node.stores.bus.publish(room, record, None, None).await.map(|_| ())
+    node.stores.bus.publish(room.clone(), record, None, keep).await.map(|_| ())
 }
 
 /// The store let the session in: first what it missed, then the ack, then what came meanwhile.
@@ -171,8 +179,9 @@ impl Leaving {
                 node.bus.exit(worker, &room).await?;
             }
             let change = node.stores.presence.exit(room.clone(), sid, node.epoch).await?;
-            if change.user_changed && node.rooms.find(&room).is_some_and(|found| found.rule.presence) {
-                announce(&node, room.clone(), &user, false).await?;
+            let rule = node.rooms.find(&room).map(|found| found.rule);
+            if let Some(rule) = rule.filter(|rule| rule.presence && change.user_changed) {
+                announce(&node, room.clone(), &user, false, rule.history).await?;
             }
             Ok::<(), StoreFault>(())
         };

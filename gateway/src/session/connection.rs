@@ -166,12 +166,7 @@ impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
 
 impl<C: Conversation> Connection<C> {
     /// Starts the actor on this worker; `talk` makes the conversation once the address is known.
-    pub fn start(
-        worker: &Rc<Worker>,
-        io: Io,
-        peer: Rc<Peer>,
-        talk: impl FnOnce(Addr<Self>) -> C,
-    ) -> Addr<Self> {
+    pub fn start(worker: &Rc<Worker>, io: Io, peer: Rc<Peer>, talk: impl FnOnce(Addr<Self>) -> C) -> Addr<Self> {
         let context = Context::new();
         let address = context.address();
         worker.add(&peer);

@@ -12,9 +12,9 @@ use portcullis_common::store::lease::Leases;
 use portcullis_common::store::session::Holder;
 
 use super::connection::Order;
-use super::talk::Stop;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
+use super::talk::Stop;
 use crate::admit::bans::BanTable;
 use crate::events::{PanicCaught, StoreFailed};
 use crate::metrics::Metrics;

@@ -12,7 +12,9 @@ use portcullis_common::clock::Mono;
 use portcullis_common::ids::{RequestId, RoomName};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
-use portcullis_common::wire::reply::{Ack, Acked, Csrf, ErrorReply, Reply, ResumeGrant, TokenExpiring, Welcome, WelcomeLimits};
+use portcullis_common::wire::reply::{
+    Ack, Acked, Csrf, ErrorReply, Reply, ResumeGrant, TokenExpiring, Welcome, WelcomeLimits,
+};
 
 use super::connection::{Conversation, End, Next, Turn};
 use super::guard::Place;
