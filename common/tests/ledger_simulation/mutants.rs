@@ -97,12 +97,12 @@ impl Mutant {
     fn pretend(&self, user: UserId, holder: &Holder) -> Result<Released, StoreFault> {
         let known = |slot: &Slot| slot.holder == *holder || slot.state == SlotState::Evicting { by: holder.clone() };
         if !now(self.inner.slots(user.clone()))?.iter().any(known) {
-            return Ok(Released { seq: None });
+            return Ok(Released::default());
         }
         let request = Acquire { user, holder: holder.clone(), cap: 0, on_limit: OnLimit::Reject };
         Ok(match now(self.inner.acquire(request))? {
-            Acquired::Held { seq } | Acquired::Evicting { seq, .. } => Released { seq: Some(seq) },
-            Acquired::Full { .. } => Released { seq: None },
+            Acquired::Held { seq } | Acquired::Evicting { seq, .. } => Released { seq: Some(seq), passed: None },
+            Acquired::Full { .. } => Released::default(),
         })
     }
 
