@@ -60,9 +60,6 @@ pub fn refusal(
     if let Some(after) = reject.retry_after {
         let _ = write!(head, "Retry-After: {}\r\n", retry_after(after));
     }
-    if status == 401 {
-        head.push_str("WWW-Authenticate: Bearer\r\n");
-    }
     if let Some(max_age) = hsts {
         let _ = write!(head, "Strict-Transport-Security: max-age={}\r\n", max_age.as_secs());
     }

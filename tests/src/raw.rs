@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::wait::PATIENCE;
 
@@ -37,6 +38,24 @@ impl Wire {
     /// The kernel's.
     pub fn plain(address: SocketAddr) -> std::io::Result<Self> {
         let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_nodelay(true)?;
+        Ok(Self { stream: Box::new(tcp), unread: Vec::new() })
+    }
+
+    /// Plain TCP from an address of this machine, such as 127.0.0.2.
+    ///
+    /// # Errors
+    /// The kernel's.
+    ///
+    /// # Panics
+    /// When `from` is not an address.
+    pub fn from(from: &str, address: SocketAddr) -> std::io::Result<Self> {
+        let local = SocketAddr::new(from.parse().expect("an address"), 0);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&local.into())?;
+        socket.connect(&address.into())?;
+        let tcp = TcpStream::from(socket);
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_nodelay(true)?;
         Ok(Self { stream: Box::new(tcp), unread: Vec::new() })
