@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_codec::Framed;
 use actix_http::Request;
 use actix_http::h1::Codec;
+use portcullis_common::config::model::Issuer;
 use portcullis_common::ids::{RequestId, SessionId};
 use portcullis_common::store::bus::NodeMail;
 use portcullis_common::store::session::{Acquire, Acquired, Holder};
@@ -20,7 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accept::io::Io;
 use crate::admit::auth::{AuthError, Identity};
-use crate::admit::facts::{self, Facts, Head};
+use crate::admit::facts::{self, Facts, Head, Source};
 use crate::admit::{handshake, network};
 use crate::answer;
 use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
@@ -123,11 +124,22 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
     };
     let Some(token) = &facts.bearer else { return Err(failed("no usable credential")) };
     match node.verifier.verify(token.expose()).await {
-        Ok(identity) => Ok(identity),
+        Ok(identity) if cookie_fits(&node.config.auth.issuer, facts, &identity) => Ok(identity),
+        Ok(_) => Err(failed("the cookie is another issuer's")),
         Err(AuthError::Bad(bad)) => Err(failed(bad.0)),
         Err(AuthError::Unavailable(detail)) => {
             Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
         }
+    }
+}
+
+/// A cookie is good only for tokens of the issuer that names it.
+fn cookie_fits(issuers: &[Issuer], facts: &Facts, identity: &Identity) -> bool {
+    match &facts.source {
+        Some(Source::Cookie(name)) => {
+            issuers.get(identity.issuer).is_some_and(|issuer| issuer.cookie.as_ref() == Some(name))
+        }
+        _ => true,
     }
 }
 

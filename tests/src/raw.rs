@@ -120,18 +120,14 @@ impl Wire {
         Some(answer)
     }
 
-    /// Whether the peer ends the connection; bytes before the end are a failure. Waits for it.
-    ///
-    /// # Panics
-    /// When more bytes come.
+    /// Whether the peer ends the connection with nothing more said. Waits for it.
     pub fn ends(&mut self) -> bool {
-        assert!(self.unread.is_empty(), "bytes behind the answer: {:?}", String::from_utf8_lossy(&self.unread));
         let mut byte = [0u8; 1];
-        match self.stream.read(&mut byte) {
-            Ok(0) => true,
-            Ok(_) => panic!("bytes behind the answer"),
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        }
+        self.unread.is_empty()
+            && match self.stream.read(&mut byte) {
+                Ok(got) => got == 0,
+                Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
     }
 
     fn fill(&mut self) -> usize {

@@ -1,7 +1,9 @@
 //! Who the client is: forged and honest forwarding fields. The connect limit tells addresses apart.
 
 use portcullis_tests::gateway::{Gateway, Setup};
+use portcullis_tests::raw::Wire;
 use portcullis_tests::tokens::good;
+use portcullis_tests::wait;
 
 use super::row::{Bad, Good, PROXY, Request, admitted, refused, strict};
 
@@ -9,10 +11,12 @@ fn narrow() -> Setup {
     strict().set("limit.connect.rate", "1/h").set("limit.connect.burst", "3")
 }
 
-fn last_client(gateway: &Gateway) -> String {
-    let events = gateway.events();
-    let opened = events.iter().rev().find(|event| event["event"] == "session_opened").expect("a session");
-    opened["client"].as_str().unwrap_or_default().to_owned()
+/// From where the session number `n` came; the log is a moment behind the answer.
+fn client_of_session(gateway: &Gateway, n: usize) -> String {
+    wait::until("the session to be logged", || {
+        let opened = gateway.events().into_iter().filter(|event| event["event"] == "session_opened").nth(n)?;
+        Some(opened["client"].as_str().unwrap_or_default().to_owned())
+    })
 }
 
 #[test]
@@ -25,9 +29,9 @@ fn a_peer_that_is_no_proxy_cannot_choose_its_address() {
             .add("X-Real-IP", "203.0.113.77")
             .add("Forwarded", "for=203.0.113.99");
         admitted(&gateway, &[("forged", forged, None)]);
-        assert_eq!(last_client(&gateway), "127.0.0.1");
+        assert_eq!(client_of_session(&gateway, n), "127.0.0.1");
     }
-    let mut wire = portcullis_tests::raw::Wire::plain(gateway.public).unwrap();
+    let mut wire = Wire::plain(gateway.public).unwrap();
     wire.write(Request::good(&token).add("X-Forwarded-For", "203.0.113.200").bytes()).unwrap();
     let answer = wire.answer().unwrap();
     assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"));
@@ -37,7 +41,7 @@ fn a_peer_that_is_no_proxy_cannot_choose_its_address() {
 fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
     let gateway = Gateway::start(&narrow());
     let token = good("ada");
-    for (field, value, client) in [
+    for (n, (field, value, client)) in [
         ("X-Forwarded-For", "203.0.113.1", "203.0.113.1"),
         ("X-Forwarded-For", "10.6.6.6, 203.0.113.2", "203.0.113.2"),
         ("X-Forwarded-For", "203.0.113.3, 127.0.0.9", "203.0.113.3"),
@@ -46,10 +50,13 @@ fn behind_a_trusted_proxy_each_client_has_its_own_limit() {
         ("Forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:443\"", "2001:db8::1"),
         ("Forwarded", "for=_hidden", PROXY),
         ("X-Real-IP", "203.0.113.6", PROXY),
-    ] {
+    ]
+    .into_iter()
+    .enumerate()
+    {
         let request = Request::good(&token).from(PROXY).add(field, value);
         admitted(&gateway, &[("behind the proxy", request, None)]);
-        assert_eq!(last_client(&gateway), client, "{field}: {value}");
+        assert_eq!(client_of_session(&gateway, n), client, "{field}: {value}");
     }
 }
 

@@ -46,6 +46,8 @@ pub struct Request {
     line: (String, String, String),
     fields: Vec<(String, Vec<u8>)>,
     tail: Vec<u8>,
+    /// Sent instead of everything else.
+    raw: Option<Vec<u8>>,
     from: &'static str,
 }
 
@@ -56,6 +58,7 @@ impl Request {
             line: ("GET".into(), "/ws".into(), "HTTP/1.1".into()),
             fields: Vec::new(),
             tail: Vec::new(),
+            raw: None,
             from: "127.0.0.1",
         };
         none.add("Host", "gateway.test")
@@ -65,6 +68,11 @@ impl Request {
             .add("Sec-WebSocket-Key", KEY)
             .add("Origin", "https://app.test")
             .add("Authorization", &format!("Bearer {token}"))
+    }
+
+    /// Exactly these bytes.
+    pub fn raw(bytes: &[u8]) -> Self {
+        Self { raw: Some(bytes.to_vec()), ..Self::good("") }
     }
 
     pub fn method(mut self, method: &str) -> Self {
@@ -118,6 +126,9 @@ impl Request {
     }
 
     pub fn bytes(&self) -> Vec<u8> {
+        if let Some(bytes) = &self.raw {
+            return bytes.clone();
+        }
         let (method, target, version) = &self.line;
         let mut bytes = format!("{method} {target} {version}\r\n").into_bytes();
         for (name, value) in &self.fields {
@@ -151,7 +162,7 @@ pub fn refused(gateway: &Gateway, rows: &[Bad]) {
             Some(answer) => {
                 let mut problems = differences(&answer, *status, code, request.line.0 == "HEAD");
                 if !wire.ends() {
-                    problems.push("the connection stays open".into());
+                    problems.push("more is said, or the connection stays open".into());
                 }
                 problems
             }
@@ -184,7 +195,7 @@ fn differences(answer: &Answer, status: u16, code: &str, head_only: bool) -> Vec
         ("content-security-policy", Some("default-src 'none'; frame-ancestors 'none'")),
         ("cache-control", Some("no-store")),
         ("referrer-policy", Some("no-referrer")),
-        ("connection", Some("close")),
+        ("connection", Some(if status == 426 { "close, upgrade" } else { "close" })),
         ("server", None),
         ("x-powered-by", None),
         ("strict-transport-security", None),
