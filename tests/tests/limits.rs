@@ -206,18 +206,21 @@ fn connections_are_capped_by_address_and_in_total() {
         });
         wire
     };
-    let refused = |from: &str| {
+    let refused = |from: &str, status: u16| {
         let mut wire = Wire::from(from, gateway.public).unwrap();
         let answer = wire.answer().expect("an answer");
-        assert_eq!((answer.status, answer.code().as_str()), (429, "rate_limited"), "{from}");
+        assert_eq!((answer.status, answer.code().as_str()), (status, "rate_limited"), "{from}");
+        assert!(answer.header("retry-after").is_some(), "{answer:?}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert!(wire.ends());
     };
     let mut held: Vec<Wire> = ["127.0.0.2"; 3].map(&mut open).into();
-    refused("127.0.0.2");
+    refused("127.0.0.2", 429);
     held.extend(["127.0.0.3"; 2].map(&mut open));
-    refused("127.0.0.3");
-    refused("127.0.0.4");
+    for from in ["127.0.0.3", "127.0.0.4"] {
+        // the node is full: nothing that this address did
+        refused(from, 503);
+    }
     assert!(gateway.metric("portcullis_refused_connections_total") >= 3.0);
     assert_eq!(gateway.health()["connections"], 5);
     held.clear();
