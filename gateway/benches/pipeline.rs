@@ -65,7 +65,7 @@ fn message(c: &mut Criterion) {
     assert_eq!(text.len(), 300);
     let mut packed = Vec::new();
     msgpack::from_json(&text, Bounds::default(), &mut packed).expect("legal");
-    let roles = ["member".to_owned()];
+    let roles = ["member".into()];
     let who = Who { roles: &roles };
 
     let mut group = c.benchmark_group("message_300_bytes");
