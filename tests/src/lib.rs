@@ -1,1 +1,16 @@
-//! placeholder
+//! A harness that runs the real gateway as a child process and talks to it over real sockets.
+//!
+//! Everything here panics when something is not as it should be: it is code of tests, shared between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation of a test harness is a failed test"
+)]
+
+pub mod client;
+pub mod gateway;
+pub mod raw;
+pub mod tokens;
+pub mod wait;
