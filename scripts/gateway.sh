@@ -40,6 +40,8 @@ private = "127.0.0.1:$PRIVATE_PORT"
 diagnostics_echo = true
 [tls]
 mode = "off"
+[origin]
+missing = "allow"
 [[auth.issuer]]
 name = "none"
 issuer = "https://nobody.invalid"

@@ -86,7 +86,7 @@ export -f tests
 
 if ! need_python; then note tools 0 1 0 "python3 with venv is needed"; fi
 
-stage format 120 cargo fmt --all --check
+stage format 120 cargo fmt --all -- --check --color never
 stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings
 # with `--tests` the features are those of the test run: nothing is built twice
 if stage build 1200 cargo build --locked --workspace --bins --tests --examples; then

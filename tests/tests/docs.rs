@@ -56,8 +56,7 @@ fn sources(endings: &[&str]) -> Vec<PathBuf> {
 #[test]
 fn the_configuration_in_the_readme_loads_and_its_rules_compile() {
     let readme = document("README.md");
-    let blocks: Vec<&str> =
-        readme.split("```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
+    let blocks: Vec<&str> = readme.split("```toml\n").skip(1).map(|rest| rest.split("\n```").next().unwrap()).collect();
     assert_eq!(blocks.len(), 1, "the README has one configuration");
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("tls")).unwrap();
