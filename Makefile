@@ -24,7 +24,7 @@ bench: ## the measured figures beside their budgets, into out/bench.md (release 
 	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl
 	@echo "see $(OUT)/bench.md"
 
-conformance: ## the whole Autobahn suite, and the store's conformance suite
+conformance: ## every Autobahn case of sections 1-7 and 10, and the store's conformance suite
 	scripts/conformance.sh
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each (needs the nightly toolchain and cargo-fuzz)
