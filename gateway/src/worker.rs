@@ -171,6 +171,8 @@ impl Worker {
             let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
             self.node.metrics.outbox_bytes.inc_by(waiting - last_waiting);
             last_waiting = waiting;
+            let connections = self.node.caps.total();
+            self.node.metrics.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
             if let Some(beat) = self.node.metrics.heartbeat.get(usize::from(self.id)) {
                 beat.store(self.node.clock.nanos(), Ordering::Relaxed);
             }
