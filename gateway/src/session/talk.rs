@@ -42,9 +42,12 @@ pub enum Stop {
     Recheck,
     /// The node drains: reconnect after this long; then the connection is closed.
     Drain(Duration),
-    /// A test asked for a panic.
+    /// A test asked for a panic, in the handler of this order.
     #[cfg(feature = "fault-injection")]
     Panic,
+    /// A test asked for a panic, in the next turn.
+    #[cfg(feature = "fault-injection")]
+    PanicNext,
 }
 
 /// A store call under way. Answers are taken in the order of the calls.
@@ -67,6 +70,9 @@ pub struct Session {
     leave_at: Option<Mono>,
     /// Said with the close frame.
     last_words: Option<Bytes>,
+    /// A test asked the next turn to panic.
+    #[cfg(feature = "fault-injection")]
+    fault: bool,
 }
 
 impl Session {
@@ -84,6 +90,8 @@ impl Session {
             calls: VecDeque::new(),
             leave_at: None,
             last_words: None,
+            #[cfg(feature = "fault-injection")]
+            fault: false,
         }
     }
 
@@ -317,6 +325,8 @@ impl Conversation for Session {
     }
 
     fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        #[cfg(feature = "fault-injection")]
+        assert!(!self.fault, "injected into a connection");
         let next = self.poll_calls(turn);
         if matches!(next, Next::Close(_)) {
             return next;
@@ -341,7 +351,12 @@ impl Conversation for Session {
             }
             #[cfg(feature = "fault-injection")]
             Stop::Panic => {
-                self.leave_at = Some(Mono(u64::MAX));
+                assert!(self.fault, "injected into an order");
+                Next::Go
+            }
+            #[cfg(feature = "fault-injection")]
+            Stop::PanicNext => {
+                self.fault = true;
                 Next::Go
             }
         }
