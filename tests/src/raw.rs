@@ -156,10 +156,15 @@ impl Knock {
             asked: 0,
             answers_pings: true,
         };
-        let welcome = raw.message();
-        assert_eq!(welcome["type"], "welcome", "{welcome}");
-        raw.csrf = welcome["payload"]["csrfToken"].as_str().expect("a token").to_owned();
-        raw.welcome = welcome;
+        let first = raw.message();
+        if first["type"] == "error" {
+            // ended before it began: that is then all it will say
+            raw.later.push_back(first);
+            return Ok(raw);
+        }
+        assert_eq!(first["type"], "welcome", "{first}");
+        raw.csrf = first["payload"]["csrfToken"].as_str().expect("a token").to_owned();
+        raw.welcome = first;
         Ok(raw)
     }
 }
@@ -171,7 +176,7 @@ pub struct Raw {
     msgpack: bool,
     inbox: Vec<u8>,
     later: VecDeque<Value>,
-    /// The first message.
+    /// The first message; `null` for a session that was ended before it could be said.
     pub welcome: Value,
     /// Goes into `csrfToken`.
     pub csrf: String,

@@ -58,6 +58,7 @@ fn a_panic_of_a_connection_ends_that_one_with_1011_and_every_count_is_exact() {
     let inside = Inside::start(&[("session.max_per_user", "1")]);
     let mut other = open(&inside, "watcher");
     other.join("lobby");
+    assert_eq!(other.message()["payload"], json!({"joined": "watcher"}));
     until("the node is ready", || ready(&inside));
     // in the handler of an order, and in the turn that reads and writes
     for (round, stop) in [Stop::Panic, Stop::PanicNext].into_iter().enumerate() {
