@@ -26,9 +26,10 @@ use crate::answer;
 use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
 use crate::session::connection::{Connection, Turn};
 use crate::session::guard::{Place, Slot};
+use crate::session::manager::tell;
 use crate::session::peer::{Peer, PeerId};
 use crate::session::registry::SessionEntry;
-use crate::session::talk::Session;
+use crate::session::talk::{Session, Stop};
 use crate::worker::Worker;
 
 /// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
@@ -169,6 +170,12 @@ async fn acquire(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64)
     Ok((slot.held(), seq))
 }
 
+/// Bans and revocations, of the address and of who it is.
+fn unwelcome(bans: &BanTable, identity: &Identity, client: IpAddr, now: UnixMs) -> Result<(), Reject> {
+    bans.check_address(client, now)?;
+    bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now)
+}
+
 /// 101, and the actor takes over.
 async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted) {
     let node = Rc::clone(&worker);
@@ -185,7 +192,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         .emit(&node.metrics);
     let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
     Connection::start(&worker, io, Rc::clone(&peer), |address| {
-        node.registry.insert(Arc::new(SessionEntry {
+        let entry = Arc::new(SessionEntry {
             user: identity.user.clone(),
             tenant: identity.tenant.clone(),
             holder: slot.holder().clone(),
@@ -194,7 +201,13 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             opened: node.clock.wall(),
             peer: PeerId { worker: worker.id, slot: peer.slot.get() },
             address,
-        }));
+        });
+        // what was decided while it was on its way here found no session to tell
+        if node.registry.insert(Arc::clone(&entry)) {
+            tell(&[entry], Stop::Evicted);
+        } else if unwelcome(&node.bans, &identity, facts.client, node.clock.wall()).is_err() {
+            tell(&[entry], Stop::Recheck);
+        }
         let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
         let mut nobody = Context::from_waker(Waker::noop());
         let turn = Turn::begin(&worker, &peer, &mut nobody);

@@ -120,8 +120,7 @@ impl Estate {
             }
             Command::Entry(ControlEntry::Lift { .. }) => {}
             Command::Evict { victim, .. } => {
-                let session = self.registry.get(victim.sid).filter(|e| e.holder == victim);
-                tell(session.as_slice(), Stop::Evicted);
+                tell(self.registry.doom(&victim).as_slice(), Stop::Evicted);
             }
             #[cfg(feature = "fault-injection")]
             Command::Panic => {
