@@ -17,7 +17,7 @@ use portcullis_common::wire::reject::Reject;
 use crate::admit::facts::Head;
 use crate::admit::handshake;
 use crate::node::Node;
-use crate::{answer, demo};
+use crate::{answer, demo, tickets};
 
 /// The app of the public port.
 pub fn app(
@@ -34,6 +34,7 @@ pub fn app(
     let app = App::new().app_data(Data::from(Arc::clone(&node))).wrap(from_fn(dress));
     app.configure(move |config| {
         config.service(web::resource(handshake::PATH).default_service(web::to(no_upgrade)));
+        config.service(web::resource(tickets::PATH).default_service(web::to(tickets::answer)));
         if node.config.dev {
             demo::routes(config, Arc::new(demo::backend::NodeBackend::new(node)));
         }
@@ -72,7 +73,8 @@ async fn dress(
     Ok(response)
 }
 
-fn refusal(node: &Node, reject: &Reject) -> HttpResponse {
+/// A refusal as this port's answer.
+pub(crate) fn refusal(node: &Node, reject: &Reject) -> HttpResponse {
     let request = RequestId::random(&mut rand::rng());
     let status = StatusCode::from_u16(answer::status(reject)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);

@@ -92,6 +92,7 @@ struct Member {
     after: u64,
     /// While the store looks up what the member missed: what came meanwhile. At most [`HELD`]; then the oldest goes,
     /// and the member sees the jump in the offsets.
+    #[allow(clippy::box_collection, reason = "eight bytes where nothing is held back, which is nearly always")]
     held: Option<Box<VecDeque<Delivery>>>,
 }
 
@@ -100,6 +101,7 @@ struct Member {
 pub struct Hub {
     rooms: RefCell<HashMap<RoomName, Vec<Member>>>,
     panics: Cell<u64>,
+    delivered: Cell<u64>,
 }
 
 impl Hub {
@@ -132,7 +134,7 @@ impl Hub {
         member.after = after;
         for delivery in member.held.take().into_iter().flat_map(|held| *held) {
             if delivery.position.offset > after && delivery.record.exclude != Some(peer.sid) {
-                peer.deliver(wire_out::delivery(&delivery, peer.protocol));
+                self.deliver(peer, wire_out::delivery(&delivery, peer.protocol));
             }
         }
     }
@@ -171,6 +173,16 @@ impl Hub {
         true
     }
 
+    /// Frames handed to peers since the last call.
+    pub fn take_delivered(&self) -> u64 {
+        self.delivered.take()
+    }
+
+    fn deliver(&self, peer: &Peer, frame: Bytes) {
+        self.delivered.set(self.delivered.get() + 1);
+        peer.deliver(frame);
+    }
+
     /// Panics survived so far.
     #[must_use]
     pub fn panics(&self) -> u64 {
@@ -199,7 +211,7 @@ impl Hub {
                     }
                     let frame =
                         frames.get(member.peer.protocol, || wire_out::delivery(&delivery, member.peer.protocol));
-                    member.peer.deliver(frame);
+                    self.deliver(&member.peer, frame);
                 }
             }
             HubMail::Peers(places, record) => {
@@ -209,7 +221,7 @@ impl Hub {
                     if record.exclude == Some(sid) {
                         continue;
                     }
-                    peer.deliver(frames.get(peer.protocol, || wire_out::direct(&record, peer.protocol)));
+                    self.deliver(&peer, frames.get(peer.protocol, || wire_out::direct(&record, peer.protocol)));
                 }
             }
         }

@@ -20,10 +20,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accept::io::Io;
 use crate::admit::auth::{AuthError, Identity};
+use crate::admit::credential::Source;
 use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
-use crate::answer;
 use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
+use crate::node::Node;
 use crate::session::connection::{Connection, Turn};
 use crate::session::guard::{Place, Slot};
 use crate::session::manager::tell;
@@ -31,6 +32,7 @@ use crate::session::peer::{Peer, PeerId};
 use crate::session::registry::SessionEntry;
 use crate::session::talk::{Session, Stop};
 use crate::worker::Worker;
+use crate::{answer, tickets};
 
 /// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
 const ADMISSION: Duration = Duration::from_secs(5);
@@ -122,14 +124,32 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
         node.addresses.login_failed(facts.client, node.clock.nanos());
         Reject::new(Code::Unauthenticated, detail)
     };
-    let Some(token) = &facts.bearer else { return Err(failed("no usable credential")) };
+    let redeemed = match &facts.ticket {
+        Some(ticket) => Some(tickets::redeem(node, ticket).await.inspect_err(|reject| {
+            if reject.code == Code::Unauthenticated {
+                node.addresses.login_failed(facts.client, node.clock.nanos());
+            }
+        })?),
+        None => None,
+    };
+    let Some(token) = redeemed.as_ref().or(facts.bearer.as_ref()) else {
+        return Err(failed("no credential"));
+    };
     match node.verifier.verify(token.expose()).await {
+        Ok(identity) if !cookie_fits(node, facts, &identity) => Err(failed("another issuer's cookie")),
         Ok(identity) => Ok(identity),
         Err(AuthError::Bad(bad)) => Err(failed(bad.0)),
         Err(AuthError::Unavailable(detail)) => {
             Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
         }
     }
+}
+
+/// A token from a cookie is good only for the issuer that names the cookie.
+fn cookie_fits(node: &Node, facts: &Facts, identity: &Identity) -> bool {
+    let Some(Source::Cookie(name)) = &facts.source else { return true };
+    let issuer = node.config.auth.issuer.get(identity.issuer);
+    issuer.is_some_and(|issuer| issuer.cookie.as_deref() == Some(name))
 }
 
 /// A slot in the ledger, by eviction if the policy says so.

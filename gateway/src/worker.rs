@@ -114,7 +114,7 @@ impl Worker {
     pub fn drain(&self) {
         let Some(queue) = self.node.bus.queue(self.id) else { return };
         while self.hub.pass(queue, &*self.table.borrow()) {}
-        self.report_panics();
+        self.report();
     }
 
     async fn run_hub(self: Rc<Self>) {
@@ -124,13 +124,14 @@ impl Worker {
                 // more is waiting: let the sockets have a turn first
                 cx.waker().wake_by_ref();
             }
-            self.report_panics();
+            self.report();
             Poll::Pending
         })
         .await;
     }
 
-    fn report_panics(&self) {
+    fn report(&self) {
+        self.node.metrics.messages_out.inc_by(self.hub.take_delivered());
         let panics = self.hub.panics();
         while self.seen_panics.get() < panics {
             self.seen_panics.set(self.seen_panics.get() + 1);

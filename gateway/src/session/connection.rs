@@ -130,6 +130,8 @@ pub struct Connection<C: Conversation> {
     /// Read but not decoded while the conversation waits. At most one read buffer.
     stash: Option<Box<[u8]>>,
     waiting: bool,
+    /// The peer was not read because too much waits for it.
+    paused: bool,
     talk: Option<Box<C>>,
 }
 
@@ -175,6 +177,7 @@ impl<C: Conversation> Connection<C> {
             phase: Phase::Open,
             stash: None,
             waiting: false,
+            paused: false,
             talk,
         })
     }
@@ -261,7 +264,8 @@ impl<C: Conversation> Connection<C> {
         let mut buffer = worker.read_buffer.borrow_mut();
         for _ in 0..READS {
             if self.peer.outbox().waiting() > READ_PAUSE {
-                return; // the write side wakes us
+                self.paused = true;
+                return;
             }
             let mut into = ReadBuf::new(&mut buffer);
             match Pin::new(&mut self.io).poll_read(turn.cx, &mut into) {
@@ -349,7 +353,14 @@ impl<C: Conversation> Connection<C> {
                 self.phase = Phase::Gone;
                 return;
             }
-            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Ok(())) => {
+                if std::mem::take(&mut self.paused) {
+                    // it has taken everything: read on in the next turn
+                    turn.cx.waker().wake_by_ref();
+                }
+                true
+            }
+            // the socket wakes us when it takes more
             Poll::Pending => false,
         };
         let (Phase::Closing { until } | Phase::Leaving { until } | Phase::Draining { until }) = self.phase else {
