@@ -87,7 +87,6 @@ impl Ending {
     }
 }
 
-#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness: what goes wrong fails the test")]
 impl Knock {
     /// Connects and sends the request.
     ///
@@ -185,13 +184,6 @@ pub struct Raw {
     pub answers_pings: bool,
 }
 
-#[allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a harness: what goes wrong fails the test"
-)]
 impl Raw {
     /// A session that speaks JSON.
     ///

@@ -7,19 +7,19 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use futures_util::FutureExt;
-use jsonwebtoken::{EncodingKey, Header};
-use portcullis_common::clock::{Clock, SystemClock};
+use portcullis_common::clock::SystemClock;
 use portcullis_common::config::model::Config;
 use portcullis_common::ids::{SessionId, UserId};
 use portcullis_common::store::control::ControlEntry;
 use portcullis_gateway::node::Node;
 use portcullis_gateway::run::run;
 use portcullis_gateway::session::registry::SessionEntry;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::oneshot;
+
+use crate::{tokens, wait};
 
 /// What every node of these tests has: an issuer, generous limits, rooms and types of each kind.
 const BASE: &str = r#"
@@ -33,10 +33,10 @@ mode = "off"
 missing = "allow"
 [[auth.issuer]]
 name = "tests"
-issuer = "https://id.example"
+issuer = "https://app.test"
 audience = "portcullis"
 algorithms = ["HS256"]
-secret = "0123456789abcdef0123456789abcdef"
+secret = "SECRET"
 tenant_claim = "tenant"
 [limit.connect]
 rate = "100000/s"
@@ -111,12 +111,12 @@ impl Inside {
     /// # Panics
     /// When the configuration is wrong or the node does not start.
     #[must_use]
-    #[allow(clippy::unwrap_used, clippy::expect_used, reason = "a harness: what cannot start fails the test")]
     pub fn start(changes: &[(&str, &str)]) -> Self {
         capture();
         let name = |path: &str| format!("PORTCULLIS__{}", path.replace('.', "__").to_uppercase());
         let env = changes.iter().map(|(path, value)| (name(path), (*value).to_owned()));
-        let mut config = Config::parse(Some(BASE), env, Path::new("/")).expect("a legal configuration");
+        let mut config = Config::parse(Some(&BASE.replace("SECRET", tokens::SECRET)), env, Path::new("/"))
+            .expect("a legal configuration");
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         (config.listen.public, config.listen.private) = (any, any);
         let (end, ended) = oneshot::channel::<()>();
@@ -139,7 +139,6 @@ impl Inside {
     ///
     /// # Panics
     /// When the store refuses or has to wait.
-    #[allow(clippy::expect_used, reason = "a harness")]
     pub fn store<T, E: std::fmt::Debug>(call: impl Future<Output = Result<T, E>>) -> T {
         call.now_or_never().expect("the memory store never waits").expect("the store takes it")
     }
@@ -160,7 +159,6 @@ impl Inside {
     /// # Panics
     /// When `user` is no legal name.
     #[must_use]
-    #[allow(clippy::expect_used, reason = "a harness")]
     pub fn slots(&self, user: &str) -> usize {
         let user = UserId::parse(user).expect("a legal user");
         Self::store(self.node.stores.ledger.slots(user)).len()
@@ -181,7 +179,6 @@ impl Inside {
     /// # Panics
     /// When it does not.
     #[must_use]
-    #[allow(clippy::expect_used, reason = "a harness")]
     pub fn get(&self, path: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.private).expect("the private port");
         let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -201,38 +198,12 @@ impl Inside {
     }
 }
 
-/// A token that every node here believes: user `sub`, role `member`, tenant `acme`, unless `claims` say otherwise.
+/// Waits until `condition` holds; see [`wait::until`].
 ///
 /// # Panics
-/// When `claims` is no object.
-#[must_use]
-#[allow(clippy::expect_used, reason = "a harness")]
-pub fn token(sub: &str, claims: Value) -> String {
-    let now = SystemClock::default().wall().0 / 1_000;
-    let mut all = json!({
-        "iss": "https://id.example", "aud": "portcullis", "sub": sub, "iat": now, "exp": now + 3_600,
-        "roles": ["member"], "tenant": "acme",
-    });
-    if let (Some(all), Value::Object(claims)) = (all.as_object_mut(), claims) {
-        all.extend(claims);
-    }
-    let key = EncodingKey::from_secret(b"0123456789abcdef0123456789abcdef");
-    jsonwebtoken::encode(&Header::default(), &all, &key).expect("a token")
-}
-
-/// Waits until `condition` holds.
-///
-/// # Panics
-/// When it does not within 10 s.
-#[allow(clippy::panic, reason = "a harness")]
+/// When it does not.
 pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    panic!("not within 10 s: {what}");
+    wait::until(what, || condition().then_some(()));
 }
 
 impl Drop for Inside {

@@ -1,7 +1,18 @@
-//! What integration tests share.
+//! A harness that runs the real gateway as a child process and talks to it over real sockets.
+//!
+//! Everything here panics when something is not as it should be: it is code of tests, shared between them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation of a test harness is a failed test"
+)]
 
-/// A node inside the test's process.
+pub mod blocking;
+pub mod client;
+pub mod gateway;
 pub mod inside;
-
-/// A client that hides nothing.
 pub mod raw;
+pub mod tokens;
+pub mod wait;

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use portcullis_tests::inside::{Inside, logged, token, until};
-use portcullis_tests::raw::{Ending, Knock, Raw, Refusal, TEXT};
+use portcullis_tests::blocking::{Ending, Knock, Raw, Refusal, TEXT};
+use portcullis_tests::inside::{Inside, logged, until};
+use portcullis_tests::tokens;
 use serde_json::{Value, json};
 
 const CAP: usize = 5;
@@ -85,7 +86,7 @@ fn settled(inside: &Inside, user: &str) -> Replay {
 #[test]
 fn two_hundred_at_once_get_five_sessions_and_the_others_a_refusal() {
     let inside = Inside::start(&[("session.on_limit", "reject")]);
-    let token = token("reject", json!({}));
+    let token = tokens::good("reject");
     for round in 0..ROUNDS {
         let (mut live, mut refused) = (Vec::new(), 0);
         for answer in stampede(&inside, &token) {
@@ -119,7 +120,7 @@ struct Lived {
 #[test]
 fn with_eviction_the_newest_stay_and_no_victim_answers_once_its_newcomer_is_in() {
     let inside = Inside::start(&[("session.on_limit", "evict_oldest")]);
-    let token = token("evict", json!({}));
+    let token = tokens::good("evict");
     let mut lives: BTreeMap<String, Lived> = BTreeMap::new();
     let mut tick = 0;
     for round in 0..ROUNDS {
@@ -179,7 +180,7 @@ fn with_eviction_the_newest_stay_and_no_victim_answers_once_its_newcomer_is_in()
 #[test]
 fn the_oldest_goes_for_each_newcomer_and_a_message_to_it_gets_no_answer() {
     let inside = Inside::start(&[("session.on_limit", "evict_oldest")]);
-    let token = token("queue", json!({}));
+    let token = tokens::good("queue");
     let mut open: std::collections::VecDeque<Raw> = (0..CAP).map(|_| Raw::open(inside.public, &token)).collect();
     for raw in &mut open {
         raw.join("plain.a");

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use portcullis_common::store::control::{ControlEntry, Target};
 use portcullis_gateway::session::manager::{Command, tell};
 use portcullis_gateway::session::talk::Stop;
-use portcullis_tests::inside::{Inside, logged, token, until};
-use portcullis_tests::raw::Raw;
+use portcullis_tests::blocking::Raw;
+use portcullis_tests::inside::{Inside, logged, until};
+use portcullis_tests::tokens;
 use serde_json::{Value, json};
 
 fn open(inside: &Inside, user: &str) -> Raw {
-    Raw::open(inside.public, &token(user, json!({})))
+    Raw::open(inside.public, &tokens::good(user))
 }
 
 fn panics(part: &str) -> usize {
@@ -39,7 +40,9 @@ fn a_panic_of_the_manager_costs_one_command_and_the_next_kick_works() {
     let manager = inside.node.bus.manager().unwrap();
     for round in 1..=3 {
         manager.submit(Command::Panic);
-        until("the panic is counted", || inside.metric("portcullis_panics_total{part=\"manager\"}") == f64::from(round));
+        until("the panic is counted", || {
+            inside.metric("portcullis_panics_total{part=\"manager\"}") == f64::from(round)
+        });
     }
     assert_eq!(panics("manager"), 3);
     assert!(ready(&inside) && inside.counts(2));
