@@ -3,6 +3,7 @@
 //! The framework's upgrade service returns at once (a dispatcher that waits costs 7 KB a connection); what follows runs
 //! as a task of its own and ends with a 101 and an actor, or with a refusal and a closed socket.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use actix_codec::Framed;
 use actix_http::Request;
 use actix_http::h1::Codec;
+use portcullis_common::clock::UnixMs;
 use portcullis_common::ids::{RequestId, SessionId};
 use portcullis_common::store::bus::NodeMail;
 use portcullis_common::store::session::{Acquire, Acquired, Holder};
@@ -20,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accept::io::Io;
 use crate::admit::auth::{AuthError, Identity};
+use crate::admit::bans::BanTable;
 use crate::admit::credential::Source;
 use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
