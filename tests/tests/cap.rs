@@ -2,9 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use portcullis_common::ids::{SessionId, UserId};
+use portcullis_common::store::bus::NodeMail;
+use portcullis_common::store::control::{ControlEntry, Target};
+use portcullis_common::store::session::{Acquire, Acquired, Holder, SlotState};
+use portcullis_gateway::session::manager::Command;
 use portcullis_tests::blocking::{Ending, Knock, Raw, Refusal, TEXT};
 use portcullis_tests::inside::{Inside, logged, until};
-use portcullis_tests::tokens;
+use portcullis_tests::{tokens, wait};
 use serde_json::{Value, json};
 
 const CAP: usize = 5;
@@ -169,6 +174,9 @@ fn with_eviction_the_newest_stay_and_no_victim_answers_once_its_newcomer_is_in()
     let replay = settled(&inside, "evict");
     assert_eq!(replay.peak, CAP, "never more at any step, and all of them used");
     assert!(replay.passed.len() >= ROUNDS, "{} evictions", replay.passed.len());
+    let timeouts =
+        logged("handshake_refused").iter().filter(|e| e["detail"] == "the victim did not go in time").count();
+    assert!(timeouts < ROUNDS / 2, "{timeouts} newcomers waited in vain: evictions get lost");
     for (victim, newcomer) in &replay.passed {
         // the newcomer may have given up before its 101
         let (Some(victim), Some(newcomer)) = (lives.get(victim), lives.get(newcomer)) else { continue };
@@ -202,4 +210,53 @@ fn the_oldest_goes_for_each_newcomer_and_a_message_to_it_gets_no_answer() {
         }
         assert!(inside.counts(CAP) && inside.slots("queue") == CAP);
     }
+}
+
+/// A newcomer that waits for a slot which the test itself holds: what happens to it meanwhile, and how it ends.
+fn on_its_way(user: &str, meanwhile: impl FnOnce(&Inside, Holder)) -> Ending {
+    let inside = Inside::start(&[("session.on_limit", "evict_oldest"), ("session.max_per_user", "1")]);
+    let ledger = &inside.node.stores.ledger;
+    let (name, node) = (UserId::parse(user).unwrap(), inside.node.config.node.id.clone());
+    let sid = SessionId::parse("00000000000000000000000001").unwrap();
+    let holder = Holder { sid, node: node.clone(), epoch: inside.node.epoch, generation: 0 };
+    let request =
+        Acquire { user: name.clone(), holder: holder.clone(), cap: 1, on_limit: inside.node.config.session.on_limit };
+    assert!(matches!(Inside::store(ledger.acquire(request)), Acquired::Held { .. }));
+
+    let knock = Knock::at(inside.public, &tokens::good(user), None);
+    let newcomer = wait::until("the newcomer waits", || {
+        let slots = Inside::store(ledger.slots(name.clone()));
+        slots.into_iter().find_map(|slot| match slot.state {
+            SlotState::Evicting { by } => Some(by),
+            _ => None,
+        })
+    });
+    meanwhile(&inside, newcomer);
+    let passed = Inside::store(ledger.release(name, holder)).passed.expect("the newcomer's now");
+    assert!(Inside::store(inside.node.stores.bus.send(node, NodeMail::Passed(passed))));
+    let end = knock.answer().expect("let in").ending();
+    until("the slot is free", || inside.slots(user) == 0 && inside.counts(0));
+    end
+}
+
+#[test]
+fn a_session_that_loses_its_slot_before_it_has_a_socket_ends_when_it_arrives() {
+    let end = on_its_way("early", |inside, newcomer| {
+        let mail = NodeMail::Evict { user: UserId::parse("early").unwrap(), victim: newcomer };
+        assert!(Inside::store(inside.node.stores.bus.send(inside.node.config.node.id.clone(), mail)));
+        // the manager has been there when it has carried out what came behind
+        let manager = inside.node.bus.manager().unwrap();
+        manager.submit(Command::Panic);
+        until("the manager is through", || inside.metric("portcullis_panics_total{part=\"manager\"}") > 0.0);
+    });
+    assert_eq!((end.errors(), end.code), (vec!["session_terminated"], Some(4409)));
+}
+
+#[test]
+fn a_ban_that_comes_while_its_target_is_being_admitted_is_not_escaped() {
+    let end = on_its_way("banned", |inside, _| {
+        let target = Target::User(UserId::parse("banned").unwrap());
+        inside.control(ControlEntry::Ban { target, until: None, reason: "test".to_owned() });
+    });
+    assert_eq!((end.errors(), end.code), (vec!["banned"], Some(4403)));
 }
