@@ -227,9 +227,9 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         });
         // what was decided while it was on its way here found no session to tell
         if node.registry.insert(Arc::clone(&entry)) {
-            tell(&[entry], Stop::Evicted);
+            tell(&[entry], &Stop::Evicted);
         } else if unwelcome(&node.bans, &identity, facts.client, node.clock.wall()).is_err() {
-            tell(&[entry], Stop::Recheck);
+            tell(&[entry], &Stop::Recheck);
         }
         let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
         let mut nobody = Context::from_waker(Waker::noop());

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use portcullis_common::wire::msgpack;
@@ -85,6 +85,23 @@ impl Ending {
     pub fn errors(&self) -> Vec<&str> {
         self.messages.iter().filter_map(|m| m["payload"]["code"].as_str()).collect()
     }
+}
+
+/// A connection from an address of this machine's, with a receive buffer of about so many bytes.
+///
+/// # Panics
+/// When it cannot be made.
+#[must_use]
+pub fn dial(from: Ipv4Addr, to: SocketAddr, receive_buffer: u32) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(receive_buffer).unwrap();
+        socket.bind((from, 0).into()).unwrap();
+        socket.connect(to).await.expect("somebody listens").into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream
 }
 
 impl Knock {

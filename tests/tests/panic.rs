@@ -69,7 +69,7 @@ fn a_panic_of_a_connection_ends_that_one_with_1011_and_every_count_is_exact() {
         victim.join("lobby");
         assert_eq!(other.message_of("presence")["payload"]["joined"], "victim");
         until("two sessions", || inside.counts(2));
-        tell(&[inside.entry(victim.session()).unwrap()], stop);
+        tell(&[inside.entry(victim.session()).unwrap()], &stop);
         let end = victim.ending();
         assert_eq!(end.code, Some(1011), "{end:?}");
         assert_eq!(other.message_of("presence")["payload"]["left"], "victim", "presence has forgotten it");

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,10 +33,12 @@ use crate::wire_out;
 const IN_FLIGHT: usize = 32;
 
 /// An order to a session from elsewhere on the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// An operator ends it.
     Kicked,
+    /// An operator ends it if its token has this id.
+    KickedToken(Arc<str>),
     /// A newer session takes its slot.
     Evicted,
     /// A ban or revocation may concern it: it looks itself up.
@@ -339,7 +342,8 @@ impl Conversation for Session {
 
     fn order(&mut self, order: Stop, turn: &mut Turn<'_, '_>) -> Next {
         match order {
-            Stop::Kicked | Stop::Evicted => {
+            Stop::KickedToken(id) if self.identity.token_id.as_deref() != Some(&*id) => Next::Go,
+            Stop::Kicked | Stop::KickedToken(_) | Stop::Evicted => {
                 let reject = Reject::new(Code::SessionTerminated, "ended by order").closing(Close::Terminated);
                 self.refuse(&reject, None, turn)
             }
