@@ -131,7 +131,10 @@ impl Worker {
     }
 
     fn report(&self) {
-        self.node.metrics.messages_out.inc_by(self.hub.take_delivered());
+        let delivered = self.hub.take_delivered();
+        if delivered > 0 {
+            self.node.metrics.messages_out.inc_by(delivered);
+        }
         let panics = self.hub.panics();
         while self.seen_panics.get() < panics {
             self.seen_panics.set(self.seen_panics.get() + 1);

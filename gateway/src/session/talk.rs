@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_common::clock::Mono;
 use portcullis_common::ids::{RequestId, RoomName};
+use portcullis_common::store::{StoreFault, StoreFuture};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::{
@@ -189,6 +190,20 @@ impl Session {
                 self.calls.push_back(Call { work, done: None, barrier });
                 self.pace()
             }
+        }
+    }
+
+    /// The same for a call that is boxed already: where the store answers at once, nothing else is allocated.
+    pub(crate) fn call_ready<T: 'static>(
+        &mut self,
+        mut call: StoreFuture<'static, T>,
+        done: impl FnOnce(Result<T, StoreFault>) -> Done + 'static,
+        turn: &mut Turn<'_, '_>,
+    ) -> Next {
+        match bus::publishing(turn.worker.id, || call.as_mut().poll(turn.cx)) {
+            Poll::Ready(answer) if self.calls.is_empty() => self.finish(done(answer), turn),
+            Poll::Ready(answer) => self.call(std::future::ready(done(answer)), false, turn),
+            Poll::Pending => self.call(async move { done(call.await) }, false, turn),
         }
     }
 
