@@ -56,6 +56,9 @@ struct Waiting {
 pub struct HubQueue {
     waiting: Mutex<Waiting>,
     waker: AtomicWaker,
+    /// A test asked for a panic at the next message.
+    #[cfg(feature = "fault-injection")]
+    pub fault: std::sync::atomic::AtomicBool,
 }
 
 impl HubQueue {
@@ -99,9 +102,6 @@ pub struct Hub {
     rooms: RefCell<HashMap<RoomName, Vec<Member>>>,
     panics: Cell<u64>,
     delivered: Cell<u64>,
-    /// A test asked the next pass to panic.
-    #[cfg(feature = "fault-injection")]
-    pub fault: Cell<bool>,
 }
 
 impl Hub {
@@ -165,7 +165,7 @@ impl Hub {
     pub fn pass(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
         for _ in 0..PASS {
             let Some(mail) = queue.pop() else { return false };
-            if catch_unwind(AssertUnwindSafe(|| self.dispatch(mail, peers))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.dispatch(queue, mail, peers))).is_err() {
                 self.panics.set(self.panics.get() + 1);
                 self.rebuild(peers);
             }
@@ -189,9 +189,14 @@ impl Hub {
         self.panics.get()
     }
 
-    fn dispatch(&self, mail: HubMail, peers: &dyn PeerTable) {
+    #[cfg_attr(not(feature = "fault-injection"), allow(unused_variables, reason = "carries the flag of the tests"))]
+    fn dispatch(&self, queue: &HubQueue, mail: HubMail, peers: &dyn PeerTable) {
         #[cfg(feature = "fault-injection")]
-        assert!(!self.fault.take(), "injected into the hub");
+        if queue.fault.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            // as in the middle of a change
+            self.rooms.borrow_mut().clear();
+            std::panic::panic_any("injected into the hub");
+        }
         match mail {
             HubMail::Room(delivery) => {
                 let mut rooms = self.rooms.borrow_mut();

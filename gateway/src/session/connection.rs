@@ -153,13 +153,9 @@ impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
 
     /// Only notes what to do: the pump runs in the same poll of the context, behind the mailbox.
     fn handle(&mut self, Order(order): Order<C::Order>, _: &mut Self::Context) {
-        let worker = Rc::clone(&self.worker);
-        let peer = Rc::clone(&self.peer);
         let mut cx = TaskContext::from_waker(std::task::Waker::noop());
-        let mut turn = Turn::begin(&worker, &peer, &mut cx);
-        let Some(talk) = &mut self.talk else { return };
-        if let Next::Close(close) = talk.order(order, &mut turn) {
-            self.end(End::Ours(close), &mut turn);
+        if catch_unwind(AssertUnwindSafe(|| self.obey(order, &mut cx))).is_err() {
+            self.panicked(&mut cx);
         }
         // the context may have polled the pump before this message in the same round
         self.peer.wake();
@@ -184,6 +180,22 @@ impl<C: Conversation> Connection<C> {
             paused: false,
             talk,
         })
+    }
+
+    fn obey(&mut self, order: C::Order, cx: &mut TaskContext<'_>) {
+        let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
+        let mut turn = Turn::begin(&worker, &peer, cx);
+        let Some(talk) = &mut self.talk else { return };
+        if let Next::Close(close) = talk.order(order, &mut turn) {
+            self.end(End::Ours(close), &mut turn);
+        }
+    }
+
+    /// The conversation is given up: what it owes is paid by its drop, the client gets 1011.
+    fn panicked(&mut self, cx: &mut TaskContext<'_>) {
+        PanicCaught { part: "connection" }.emit(&self.worker.node.metrics);
+        let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
+        self.end(End::Panic, &mut Turn::begin(&worker, &peer, cx));
     }
 
     /// One turn; ready when the socket is done with.
@@ -457,9 +469,7 @@ impl<C: Conversation> ActorFuture<Connection<C>> for Pump {
     ) -> Poll<()> {
         actor.peer.enter(cx.waker());
         let done = catch_unwind(AssertUnwindSafe(|| actor.turn(cx))).unwrap_or_else(|_| {
-            PanicCaught { part: "connection" }.emit(&actor.worker.node.metrics);
-            let (worker, peer) = (Rc::clone(&actor.worker), Rc::clone(&actor.peer));
-            actor.end(End::Panic, &mut Turn::begin(&worker, &peer, cx));
+            actor.panicked(cx);
             cx.waker().wake_by_ref();
             if actor.phase == Phase::Open { Poll::Ready(()) } else { Poll::Pending }
         });

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -33,19 +34,24 @@ use crate::wire_out;
 const IN_FLIGHT: usize = 32;
 
 /// An order to a session from elsewhere on the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// An operator ends it.
     Kicked,
+    /// An operator ends it if its token has this id.
+    KickedToken(Arc<str>),
     /// A newer session takes its slot.
     Evicted,
     /// A ban or revocation may concern it: it looks itself up.
     Recheck,
     /// The node drains: reconnect after this long; then the connection is closed.
     Drain(Duration),
-    /// A test asked for a panic.
+    /// A test asked for a panic, in the handler of this order.
     #[cfg(feature = "fault-injection")]
     Panic,
+    /// A test asked for a panic, in the next turn.
+    #[cfg(feature = "fault-injection")]
+    PanicNext,
 }
 
 /// A store call under way. Answers are taken in the order of the calls.
@@ -68,6 +74,9 @@ pub struct Session {
     leave_at: Option<Mono>,
     /// Said with the close frame.
     last_words: Option<Bytes>,
+    /// A test asked the next turn to panic.
+    #[cfg(feature = "fault-injection")]
+    fault: bool,
 }
 
 impl Session {
@@ -85,6 +94,8 @@ impl Session {
             calls: VecDeque::new(),
             leave_at: None,
             last_words: None,
+            #[cfg(feature = "fault-injection")]
+            fault: false,
         }
     }
 
@@ -332,6 +343,8 @@ impl Conversation for Session {
     }
 
     fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        #[cfg(feature = "fault-injection")]
+        assert!(!self.fault, "injected into a connection");
         let next = self.poll_calls(turn);
         if matches!(next, Next::Close(_)) {
             return next;
@@ -344,7 +357,8 @@ impl Conversation for Session {
 
     fn order(&mut self, order: Stop, turn: &mut Turn<'_, '_>) -> Next {
         match order {
-            Stop::Kicked | Stop::Evicted => {
+            Stop::KickedToken(id) if self.identity.token_id.as_deref() != Some(&*id) => Next::Go,
+            Stop::Kicked | Stop::KickedToken(_) | Stop::Evicted => {
                 let reject = Reject::new(Code::SessionTerminated, "ended by order").closing(Close::Terminated);
                 self.refuse(&reject, None, turn)
             }
@@ -356,7 +370,12 @@ impl Conversation for Session {
             }
             #[cfg(feature = "fault-injection")]
             Stop::Panic => {
-                self.leave_at = Some(Mono(u64::MAX));
+                assert!(self.fault, "injected into an order");
+                Next::Go
+            }
+            #[cfg(feature = "fault-injection")]
+            Stop::PanicNext => {
+                self.fault = true;
                 Next::Go
             }
         }
