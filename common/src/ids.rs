@@ -155,14 +155,24 @@ macro_rules! random_id {
             }
         }
 
+        impl $name {
+            /// The 26 characters, without the machinery of formatting: for what is written with every message.
+            #[must_use]
+            pub fn text(self) -> [u8; 26] {
+                let mut rest = self.0;
+                let mut text = [b'0'; 26];
+                for slot in text.iter_mut().rev() {
+                    *slot = ALPHABET.get((rest & 31) as usize).copied().unwrap_or(b'0');
+                    rest >>= 5;
+                }
+                text
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                for place in (0..26).rev() {
-                    let digit = (self.0 >> (place * 5)) & 31;
-                    let byte = ALPHABET.get(digit as usize).copied().unwrap_or(b'0');
-                    fmt::Write::write_char(f, char::from(byte))?;
-                }
-                Ok(())
+                // the alphabet is ASCII
+                f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
             }
         }
 

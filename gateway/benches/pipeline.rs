@@ -1,6 +1,8 @@
 //! What one message costs: the scan and decoding alone, and the whole pipeline, on a 300-byte chat message; and how much
 //! more the worst 64 KiB cost than ordinary ones.
 
+#![allow(clippy::expect_used, reason = "a benchmark's own input is legal or the benchmark is wrong")]
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
@@ -63,7 +65,7 @@ fn message(c: &mut Criterion) {
     assert_eq!(text.len(), 300);
     let mut packed = Vec::new();
     msgpack::from_json(&text, Bounds::default(), &mut packed).expect("legal");
-    let roles = ["member".to_owned()];
+    let roles = ["member".into()];
     let who = Who { roles: &roles };
 
     let mut group = c.benchmark_group("message_300_bytes");
@@ -73,8 +75,8 @@ fn message(c: &mut Criterion) {
         b.iter(|| envelope::decode(black_box(&text), Bounds::default(), &mut scratch).is_ok());
     });
     let mut scratch = Scratch::default();
+    let mut elapsed = 0; // one clock for both: it never goes back
     for (name, frame) in [("check_json", Frame::Text(&text)), ("check_msgpack", Frame::Binary(&packed))] {
-        let mut elapsed = 0;
         group.bench_function(name, |b| {
             b.iter(|| {
                 elapsed += 1_000;
@@ -106,15 +108,16 @@ fn filled(open: &str, close: &str, member: impl Fn(usize) -> String) -> String {
 fn hostile(c: &mut Criterion) {
     let mut group = c.benchmark_group("scan_64_KiB");
     group.throughput(Throughput::Bytes(65_536));
-    let small = r#"{"id":12345,"name":"some name","tags":["a","b"]}"#;
     let cases = [
         (
             "benign_records",
-            filled("[", "]", |i| format!(r#"{{"id":{i},"name":"a name of some length","n":1.5}}"#))
-                .replace("name\":\"a", "name\":\"the"),
+            filled("[", "]", |i| {
+                format!(
+                    r#"{{"id":{i},"name":"a name of some length","text":"and a line of text, as people write it"}}"#
+                )
+            }),
         ),
         ("benign_one_string", format!("\"{}\"", "x".repeat(65_000))),
-        ("benign_small", filled("[", "]", |_| small.to_owned())),
         ("hostile_keys", filled("{", "}", |i| format!(r#""k{i:08}":1"#))),
         (
             "hostile_long_prefixes",
@@ -136,7 +139,7 @@ fn hostile(c: &mut Criterion) {
     ];
     let mut scratch = ScanScratch::default();
     for (name, text) in &cases {
-        assert!(scan(text, Bounds::default(), &mut scratch).is_ok() || name.contains("benign_small"), "{name}");
+        assert!(scan(text, Bounds::default(), &mut scratch).is_ok(), "{name}");
         group.bench_function(*name, |b| b.iter(|| scan(black_box(text), Bounds::default(), &mut scratch).is_ok()));
     }
     group.finish();

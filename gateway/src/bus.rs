@@ -87,6 +87,13 @@ impl NodeBus {
         self.queues.get(usize::from(worker))
     }
 
+    /// The session manager, for tests that disturb it.
+    #[cfg(feature = "fault-injection")]
+    #[must_use]
+    pub fn manager(&self) -> Option<&ManagerHandle> {
+        self.manager.get()
+    }
+
     fn gate(&self, room: &RoomName) -> Option<&tokio::sync::Mutex<()>> {
         let sum = room.as_str().bytes().fold(0usize, |sum, b| sum.wrapping_mul(31).wrapping_add(usize::from(b)));
         self.gates.get(sum % GATES)

@@ -19,7 +19,7 @@ use crate::admit::facts::Head;
 use crate::admit::handshake;
 use crate::events::HandshakeRefused;
 use crate::node::Node;
-use crate::{answer, demo};
+use crate::{answer, demo, tickets};
 
 /// The app of the public port.
 pub fn app(
@@ -36,6 +36,7 @@ pub fn app(
     let app = App::new().app_data(Data::from(Arc::clone(&node))).wrap(from_fn(dress));
     app.configure(move |config| {
         config.service(web::resource(handshake::PATH).default_service(web::to(no_upgrade)));
+        config.service(web::resource(tickets::PATH).default_service(web::to(tickets::answer)));
         if node.config.dev {
             demo::routes(config, Arc::new(demo::backend::NodeBackend::new(node)));
         }
@@ -74,7 +75,8 @@ async fn dress(
     Ok(response)
 }
 
-fn refusal(node: &Node, asked: &HttpRequest, reject: &Reject) -> HttpResponse {
+/// A refusal as this port's answer, with its event.
+pub(crate) fn refusal(node: &Node, asked: &HttpRequest, reject: &Reject) -> HttpResponse {
     let request = RequestId::random(&mut rand::rng());
     if let Some(peer) = asked.peer_addr() {
         HandshakeRefused { request, client: peer.ip(), reject }.emit(&node.metrics);

@@ -56,6 +56,9 @@ struct Waiting {
 pub struct HubQueue {
     waiting: Mutex<Waiting>,
     waker: AtomicWaker,
+    /// A test asked for a panic at the next message.
+    #[cfg(feature = "fault-injection")]
+    pub fault: std::sync::atomic::AtomicBool,
 }
 
 impl HubQueue {
@@ -89,6 +92,7 @@ struct Member {
     after: u64,
     /// While the store looks up what the member missed: what came meanwhile. At most [`HELD`]; then the oldest goes,
     /// and the member sees the jump in the offsets.
+    #[allow(clippy::box_collection, reason = "eight bytes where nothing is held back, which is nearly always")]
     held: Option<Box<VecDeque<Delivery>>>,
 }
 
@@ -97,9 +101,7 @@ struct Member {
 pub struct Hub {
     rooms: RefCell<HashMap<RoomName, Vec<Member>>>,
     panics: Cell<u64>,
-    /// A test asked the next pass to panic.
-    #[cfg(feature = "fault-injection")]
-    pub fault: Cell<bool>,
+    delivered: Cell<u64>,
 }
 
 impl Hub {
@@ -132,7 +134,7 @@ impl Hub {
         member.after = after;
         for delivery in member.held.take().into_iter().flat_map(|held| *held) {
             if delivery.position.offset > after && delivery.record.exclude != Some(peer.sid) {
-                peer.deliver(wire_out::delivery(&delivery, peer.protocol));
+                self.deliver(peer, wire_out::delivery(&delivery, peer.protocol));
             }
         }
     }
@@ -163,12 +165,22 @@ impl Hub {
     pub fn pass(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
         for _ in 0..PASS {
             let Some(mail) = queue.pop() else { return false };
-            if catch_unwind(AssertUnwindSafe(|| self.dispatch(mail, peers))).is_err() {
+            if catch_unwind(AssertUnwindSafe(|| self.dispatch(queue, mail, peers))).is_err() {
                 self.panics.set(self.panics.get() + 1);
                 self.rebuild(peers);
             }
         }
         true
+    }
+
+    /// Frames handed to peers since the last call.
+    pub fn take_delivered(&self) -> u64 {
+        self.delivered.take()
+    }
+
+    fn deliver(&self, peer: &Peer, frame: Bytes) {
+        self.delivered.set(self.delivered.get() + 1);
+        peer.deliver(frame);
     }
 
     /// Panics survived so far.
@@ -177,9 +189,14 @@ impl Hub {
         self.panics.get()
     }
 
-    fn dispatch(&self, mail: HubMail, peers: &dyn PeerTable) {
+    #[cfg_attr(not(feature = "fault-injection"), allow(unused_variables, reason = "carries the flag of the tests"))]
+    fn dispatch(&self, queue: &HubQueue, mail: HubMail, peers: &dyn PeerTable) {
         #[cfg(feature = "fault-injection")]
-        assert!(!self.fault.take(), "injected into the hub");
+        if queue.fault.swap(false, std::sync::atomic::Ordering::Relaxed) {
+            // as in the middle of a change
+            self.rooms.borrow_mut().clear();
+            std::panic::panic_any("injected into the hub");
+        }
         match mail {
             HubMail::Room(delivery) => {
                 let mut rooms = self.rooms.borrow_mut();
@@ -198,7 +215,7 @@ impl Hub {
                     }
                     let frame =
                         frames.get(member.peer.protocol, || wire_out::delivery(&delivery, member.peer.protocol));
-                    member.peer.deliver(frame);
+                    self.deliver(&member.peer, frame);
                 }
             }
             HubMail::Peers(places, record) => {
@@ -208,7 +225,7 @@ impl Hub {
                     if record.exclude == Some(sid) {
                         continue;
                     }
-                    peer.deliver(frames.get(peer.protocol, || wire_out::direct(&record, peer.protocol)));
+                    self.deliver(&peer, frames.get(peer.protocol, || wire_out::direct(&record, peer.protocol)));
                 }
             }
         }

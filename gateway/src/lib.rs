@@ -22,6 +22,9 @@ pub mod answer;
 /// From an HTTP request to a session.
 pub mod upgrade;
 
+/// Tickets for clients that can set no header.
+pub mod tickets;
+
 /// Who may connect: network, origin, token; pure functions over facts.
 pub mod admit;
 

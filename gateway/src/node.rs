@@ -210,6 +210,12 @@ impl Node {
         Some(tls.hsts_max_age).filter(|age| secure && !age.is_zero())
     }
 
+    /// Whether this process ends TLS on its public port.
+    #[must_use]
+    pub fn ends_tls(&self) -> bool {
+        self.config.tls.mode == TlsMode::Required
+    }
+
     /// The same for plain HTTP, where the connection is not at hand.
     #[must_use]
     pub fn hsts_for_http(&self) -> Option<Duration> {

@@ -3,6 +3,7 @@
 //! The framework's upgrade service returns at once (a dispatcher that waits costs 7 KB a connection); what follows runs
 //! as a task of its own and ends with a 101 and an actor, or with a refusal and a closed socket.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use actix_codec::Framed;
 use actix_http::Request;
 use actix_http::h1::Codec;
+use portcullis_common::clock::UnixMs;
 use portcullis_common::config::model::Issuer;
 use portcullis_common::ids::{RequestId, SessionId};
 use portcullis_common::store::bus::NodeMail;
@@ -21,16 +23,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accept::io::Io;
 use crate::admit::auth::{AuthError, Identity};
-use crate::admit::facts::{self, Facts, Head, Source};
+use crate::admit::bans::BanTable;
+use crate::admit::credential::Source;
+use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
-use crate::answer;
 use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
 use crate::session::connection::{Connection, Turn};
 use crate::session::guard::{Place, Slot};
+use crate::session::manager::tell;
 use crate::session::peer::{Peer, PeerId};
 use crate::session::registry::SessionEntry;
-use crate::session::talk::Session;
+use crate::session::talk::{Session, Stop};
 use crate::worker::Worker;
+use crate::{answer, tickets};
 
 /// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
 const ADMISSION: Duration = Duration::from_secs(5);
@@ -122,7 +127,17 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
         node.addresses.login_failed(facts.client, node.clock.nanos());
         Reject::new(Code::Unauthenticated, detail)
     };
-    let Some(token) = &facts.bearer else { return Err(failed("no usable credential")) };
+    let redeemed = match &facts.ticket {
+        Some(ticket) => Some(tickets::redeem(node, ticket).await.inspect_err(|reject| {
+            if reject.code == Code::Unauthenticated {
+                node.addresses.login_failed(facts.client, node.clock.nanos());
+            }
+        })?),
+        None => None,
+    };
+    let Some(token) = redeemed.as_ref().or(facts.bearer.as_ref()) else {
+        return Err(failed("no credential"));
+    };
     match node.verifier.verify(token.expose()).await {
         Ok(identity) if cookie_fits(&node.config.auth.issuer, facts, &identity) => Ok(identity),
         Ok(_) => Err(failed("the cookie is another issuer's")),
@@ -181,6 +196,12 @@ async fn acquire(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64)
     Ok((slot.held(), seq))
 }
 
+/// Bans and revocations, of the address and of who it is.
+fn unwelcome(bans: &BanTable, identity: &Identity, client: IpAddr, now: UnixMs) -> Result<(), Reject> {
+    bans.check_address(client, now)?;
+    bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now)
+}
+
 /// 101, and the actor takes over.
 async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted) {
     let node = Rc::clone(&worker);
@@ -197,7 +218,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         .emit(&node.metrics);
     let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
     Connection::start(&worker, io, Rc::clone(&peer), |address| {
-        node.registry.insert(Arc::new(SessionEntry {
+        let entry = Arc::new(SessionEntry {
             user: identity.user.clone(),
             tenant: identity.tenant.clone(),
             holder: slot.holder().clone(),
@@ -206,7 +227,13 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             opened: node.clock.wall(),
             peer: PeerId { worker: worker.id, slot: peer.slot.get() },
             address,
-        }));
+        });
+        // what was decided while it was on its way here found no session to tell
+        if node.registry.insert(Arc::clone(&entry)) {
+            tell(&[entry], &Stop::Evicted);
+        } else if unwelcome(&node.bans, &identity, facts.client, node.clock.wall()).is_err() {
+            tell(&[entry], &Stop::Recheck);
+        }
         let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
         let mut nobody = Context::from_waker(Waker::noop());
         let turn = Turn::begin(&worker, &peer, &mut nobody);

@@ -35,7 +35,7 @@ pub fn frame(json: &[u8], protocol: Protocol) -> Bytes {
 /// A message of the gateway's own as a frame.
 #[must_use]
 pub fn reply(reply: &impl reply::Reply, protocol: Protocol) -> Bytes {
-    let mut json = Vec::with_capacity(512);
+    let mut json = Vec::with_capacity(reply.estimate());
     reply.write(&mut json);
     frame(&json, protocol)
 }
@@ -43,8 +43,12 @@ pub fn reply(reply: &impl reply::Reply, protocol: Protocol) -> Bytes {
 /// A room's message, with its place in the room's order.
 #[must_use]
 pub fn delivery(delivery: &Delivery, protocol: Protocol) -> Bytes {
-    let mut json = Vec::with_capacity(delivery.record.body.len() + 64);
-    reply::put_placed(&mut json, &delivery.record.body, delivery.position);
+    let body = &delivery.record.body;
+    if let (Protocol::Json, Some(open)) = (protocol, body.strip_suffix(b"}")) {
+        return encode::frame_of(Opcode::Text, &[open, &reply::place(delivery.position)]);
+    }
+    let mut json = Vec::with_capacity(body.len() + 64);
+    reply::put_placed(&mut json, body, delivery.position);
     frame(&json, protocol)
 }
 

@@ -125,7 +125,7 @@ impl Worker {
     pub fn drain(&self) {
         let Some(queue) = self.node.bus.queue(self.id) else { return };
         while self.hub.pass(queue, &*self.table.borrow()) {}
-        self.report_panics();
+        self.report();
     }
 
     async fn run_hub(self: Rc<Self>) {
@@ -135,13 +135,17 @@ impl Worker {
                 // more is waiting: let the sockets have a turn first
                 cx.waker().wake_by_ref();
             }
-            self.report_panics();
+            self.report();
             Poll::Pending
         })
         .await;
     }
 
-    fn report_panics(&self) {
+    fn report(&self) {
+        let delivered = self.hub.take_delivered();
+        if delivered > 0 {
+            self.node.metrics.messages_out.inc_by(delivered);
+        }
         let panics = self.hub.panics();
         while self.seen_panics.get() < panics {
             self.seen_panics.set(self.seen_panics.get() + 1);
@@ -167,6 +171,8 @@ impl Worker {
             let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
             self.node.metrics.outbox_bytes.inc_by(waiting - last_waiting);
             last_waiting = waiting;
+            let connections = self.node.caps.total();
+            self.node.metrics.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
             if let Some(beat) = self.node.metrics.heartbeat.get(usize::from(self.id)) {
                 beat.store(self.node.clock.nanos(), Ordering::Relaxed);
             }

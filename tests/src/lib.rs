@@ -9,8 +9,10 @@
     reason = "a failed expectation of a test harness is a failed test"
 )]
 
+pub mod blocking;
 pub mod client;
 pub mod gateway;
+pub mod inside;
 pub mod raw;
 pub mod tokens;
 pub mod wait;

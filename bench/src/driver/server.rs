@@ -78,6 +78,7 @@ audience = "portcullis"
 algorithms = ["HS256"]
 secret_file = "{folder}/hs256.secret"
 roles_claim = "roles"
+user_prefix = "hs:"
 
 [[auth.issuer]]
 name = "bench-ed"

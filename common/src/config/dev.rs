@@ -27,9 +27,13 @@ secret = "................................"
 roles_claim = "roles"
 tenant_claim = "tenant"
 
-# a demo's clients share one address
+# a demo's clients share one address, and its page tries everything at once
 [limit.connect]
-burst = 60
+rate = "120/min"
+burst = 120
+[limit.message]
+rate = "600/min"
+burst = 120
 
 [[room]]
 pattern = "lobby"

@@ -141,7 +141,7 @@ pub trait Bus: Send + Sync {
         record: Record,
         dedupe: Option<Dedupe>,
         keep: Option<History>,
-    ) -> StoreFuture<'_, Published>;
+    ) -> StoreFuture<'static, Published>;
 
     /// What the room kept after `since`, at most `limit` records; none when `since` is of another epoch or lies in the
     /// future. Changes nothing.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::record::{Published, epoch_text, parse_epoch, put_degraded, put_placed};
+pub use self::record::{Published, epoch_text, parse_epoch, place, put_degraded, put_placed};
 use super::code::Code;
 use super::json::{put_string, put_u64};
 use crate::clock::{UnixMs, millis};
@@ -20,9 +20,14 @@ pub trait Reply {
     /// Appends the message to `out` as one JSON object.
     fn write(&self, out: &mut Vec<u8>);
 
+    /// About how many bytes it will be; a buffer of this size need not grow.
+    fn estimate(&self) -> usize {
+        512
+    }
+
     /// The message in a buffer of its own.
     fn to_bytes(&self) -> Bytes {
-        let mut out = Vec::with_capacity(256);
+        let mut out = Vec::with_capacity(self.estimate());
         self.write(&mut out);
         out.into()
     }

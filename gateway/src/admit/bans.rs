@@ -296,7 +296,8 @@ impl Inner {
 }
 
 /// Host bits zero, and a network of IPv4-mapped addresses as the IPv4 network that it is.
-fn canonical(network: IpNet) -> IpNet {
+#[must_use]
+pub fn canonical(network: IpNet) -> IpNet {
     if let (IpAddr::V4(v4), Some(length)) = (network.addr().to_canonical(), network.prefix_len().checked_sub(96))
         && matches!(network, IpNet::V6(_))
         && let Ok(mapped) = IpNet::new(IpAddr::V4(v4), length)

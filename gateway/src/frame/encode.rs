@@ -50,6 +50,19 @@ impl Head {
     }
 }
 
+/// One whole data frame of a server whose payload is in pieces: one allocation of exactly its size.
+#[must_use]
+pub fn frame_of(opcode: Opcode, pieces: &[&[u8]]) -> Bytes {
+    let length = pieces.iter().map(|piece| piece.len()).sum();
+    let head = Head::new(opcode, true, length, None);
+    let mut out = BytesMut::with_capacity(head.as_bytes().len() + length);
+    out.extend_from_slice(head.as_bytes());
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+    out.freeze()
+}
+
 /// One whole frame of a server: header and payload in one allocation of exactly their size.
 ///
 /// The payload of a control frame is cut at 125 bytes, because no peer may accept more (§5.5).

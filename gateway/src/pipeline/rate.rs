@@ -10,22 +10,21 @@ use super::Now;
 /// The limited types that one connection has sent: nothing until it sends the first. By name, so that a reload of the
 /// policy neither mixes them up nor resets them. At most one entry for each type with a limit.
 #[derive(Debug, Default)]
-pub struct Used(Option<Box<Vec<(TypeName, Tat)>>>);
+pub struct Used(Vec<(TypeName, Tat)>);
 
 /// Takes one message of the type `kind`, which has been found in the policy.
 ///
 /// # Errors
 /// `rate_limited` with the exact time after which the same call would succeed.
 pub fn take(gcra: &Gcra, used: &mut Used, kind: &str, now: Now) -> Result<(), Reject> {
-    let entries = used.0.get_or_insert_default();
-    let found = entries.iter_mut().find(|(name, _)| name.as_str() == kind);
+    let found = used.0.iter_mut().find(|(name, _)| name.as_str() == kind);
     let taken = match found {
         Some((_, tat)) => gcra.take(tat, now.mono_ns, 1),
         None => {
             let mut tat = Tat::default();
             let taken = gcra.take(&mut tat, now.mono_ns, 1);
             if let Ok(name) = TypeName::parse(kind) {
-                entries.push((name, tat));
+                used.0.push((name, tat));
             }
             taken
         }

@@ -64,7 +64,7 @@ struct Bench {
     token: String,
     now: Now,
     scratch: Scratch,
-    roles: Vec<String>,
+    roles: Vec<std::sync::Arc<str>>,
 }
 
 impl Bench {

@@ -14,6 +14,7 @@ use portcullis_common::wire::reply::{Ack, Acked, PresenceEvent, Published, Reply
 
 use super::rooms::Subject;
 use super::{Done, Outcome};
+use crate::bus;
 use crate::events::StoreFailed;
 use crate::node::Node;
 use crate::session::connection::{Next, Turn};
@@ -240,11 +241,12 @@ pub fn publish(
     let keep = node.rooms.may_publish(&room, &subject(session))?.history;
     let record = record(session, message, rule, Some(&room), turn);
     let dedupe = dedupe(session, id.as_deref())?;
-    let work = async move {
-        let published = node.stores.bus.publish(room.clone(), record, dedupe, keep).await;
-        Done { id, room: Some(room), outcome: Outcome::Published(published) }
-    };
-    Ok(session.call(work, false, turn))
+    let call = bus::publishing(turn.worker.id, || node.stores.bus.publish(room.clone(), record, dedupe, keep));
+    Ok(session.call_ready(
+        call,
+        |published| Done { id, room: Some(room), outcome: Outcome::Published(published) },
+        turn,
+    ))
 }
 
 /// The message as everybody gets it.

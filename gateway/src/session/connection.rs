@@ -130,6 +130,8 @@ pub struct Connection<C: Conversation> {
     /// Read but not decoded while the conversation waits. At most one read buffer.
     stash: Option<Box<[u8]>>,
     waiting: bool,
+    /// The peer was not read because too much waits for it.
+    paused: bool,
     talk: Option<Box<C>>,
 }
 
@@ -151,13 +153,9 @@ impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
 
     /// Only notes what to do: the pump runs in the same poll of the context, behind the mailbox.
     fn handle(&mut self, Order(order): Order<C::Order>, _: &mut Self::Context) {
-        let worker = Rc::clone(&self.worker);
-        let peer = Rc::clone(&self.peer);
         let mut cx = TaskContext::from_waker(std::task::Waker::noop());
-        let mut turn = Turn::begin(&worker, &peer, &mut cx);
-        let Some(talk) = &mut self.talk else { return };
-        if let Next::Close(close) = talk.order(order, &mut turn) {
-            self.end(End::Ours(close), &mut turn);
+        if catch_unwind(AssertUnwindSafe(|| self.obey(order, &mut cx))).is_err() {
+            self.panicked(&mut cx);
         }
         // the context may have polled the pump before this message in the same round
         self.peer.wake();
@@ -179,8 +177,25 @@ impl<C: Conversation> Connection<C> {
             phase: Phase::Open,
             stash: None,
             waiting: false,
+            paused: false,
             talk,
         })
+    }
+
+    fn obey(&mut self, order: C::Order, cx: &mut TaskContext<'_>) {
+        let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
+        let mut turn = Turn::begin(&worker, &peer, cx);
+        let Some(talk) = &mut self.talk else { return };
+        if let Next::Close(close) = talk.order(order, &mut turn) {
+            self.end(End::Ours(close), &mut turn);
+        }
+    }
+
+    /// The conversation is given up: what it owes is paid by its drop, the client gets 1011.
+    fn panicked(&mut self, cx: &mut TaskContext<'_>) {
+        PanicCaught { part: "connection" }.emit(&self.worker.node.metrics);
+        let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
+        self.end(End::Panic, &mut Turn::begin(&worker, &peer, cx));
     }
 
     /// One turn; ready when the socket is done with.
@@ -249,7 +264,8 @@ impl<C: Conversation> Connection<C> {
         let mut buffer = worker.read_buffer.borrow_mut();
         for _ in 0..READS {
             if self.peer.outbox().waiting() > READ_PAUSE {
-                return; // the write side wakes us
+                self.paused = true;
+                return;
             }
             let mut into = ReadBuf::new(&mut buffer);
             match Pin::new(&mut self.io).poll_read(turn.cx, &mut into) {
@@ -337,7 +353,14 @@ impl<C: Conversation> Connection<C> {
                 self.phase = Phase::Gone;
                 return;
             }
-            Poll::Ready(Ok(())) => true,
+            Poll::Ready(Ok(())) => {
+                if std::mem::take(&mut self.paused) {
+                    // it has taken everything: read on in the next turn
+                    turn.cx.waker().wake_by_ref();
+                }
+                true
+            }
+            // the socket wakes us when it takes more
             Poll::Pending => false,
         };
         let (Phase::Closing { until } | Phase::Leaving { until } | Phase::Draining { until }) = self.phase else {
@@ -446,9 +469,7 @@ impl<C: Conversation> ActorFuture<Connection<C>> for Pump {
     ) -> Poll<()> {
         actor.peer.enter(cx.waker());
         let done = catch_unwind(AssertUnwindSafe(|| actor.turn(cx))).unwrap_or_else(|_| {
-            PanicCaught { part: "connection" }.emit(&actor.worker.node.metrics);
-            let (worker, peer) = (Rc::clone(&actor.worker), Rc::clone(&actor.peer));
-            actor.end(End::Panic, &mut Turn::begin(&worker, &peer, cx));
+            actor.panicked(cx);
             cx.waker().wake_by_ref();
             if actor.phase == Phase::Open { Poll::Ready(()) } else { Poll::Pending }
         });

@@ -45,6 +45,7 @@ impl Slot {
     /// A slot that is about to be asked for.
     #[must_use]
     pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
+        worker.node.registry.expect(holder.sid);
         Self { worker: Rc::clone(worker), user, holder, held: false }
     }
 
@@ -68,6 +69,7 @@ impl Drop for Slot {
         if !self.held {
             self.worker.node.bus.forget_slot(self.holder.sid);
         }
+        self.worker.node.registry.forget(self.holder.sid);
         let node = Arc::clone(&self.worker.node);
         conclude(&self.worker, give_back(node, self.user.clone(), self.holder.clone(), self.held));
     }

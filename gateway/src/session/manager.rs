@@ -15,7 +15,7 @@ use super::connection::Order;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
 use super::talk::Stop;
-use crate::admit::bans::BanTable;
+use crate::admit::bans::{BanTable, canonical};
 use crate::events::{PanicCaught, StoreFailed};
 use crate::metrics::Metrics;
 
@@ -109,10 +109,16 @@ impl ControlSink for ManagerHandle {
 impl Estate {
     fn carry_out(&self, command: Command) {
         match command {
-            Command::Entry(ControlEntry::Kick { target, .. }) => tell(&self.sessions(&target), Stop::Kicked),
+            Command::Entry(ControlEntry::Kick { target, .. }) => {
+                let stop = match &target {
+                    Target::Token(id) => Stop::KickedToken(id.as_str().into()),
+                    _ => Stop::Kicked,
+                };
+                tell(&self.sessions(&target), &stop);
+            }
             // bans and revocations are in the table already: each session looks itself up
-            Command::Entry(ControlEntry::Ban { target, .. }) => tell(&self.sessions(&target), Stop::Recheck),
-            Command::Entry(ControlEntry::Revoke { user, .. }) => tell(&self.registry.of_user(&user), Stop::Recheck),
+            Command::Entry(ControlEntry::Ban { target, .. }) => tell(&self.sessions(&target), &Stop::Recheck),
+            Command::Entry(ControlEntry::Revoke { user, .. }) => tell(&self.registry.of_user(&user), &Stop::Recheck),
             Command::Entry(ControlEntry::Drain { node }) => {
                 if node == self.node {
                     (self.on_drain)();
@@ -120,8 +126,7 @@ impl Estate {
             }
             Command::Entry(ControlEntry::Lift { .. }) => {}
             Command::Evict { victim, .. } => {
-                let session = self.registry.get(victim.sid).filter(|e| e.holder == victim);
-                tell(session.as_slice(), Stop::Evicted);
+                tell(self.registry.doom(&victim).as_slice(), &Stop::Evicted);
             }
             #[cfg(feature = "fault-injection")]
             Command::Panic => {
@@ -134,7 +139,10 @@ impl Estate {
         match target {
             Target::Session(sid) => self.registry.get(*sid).into_iter().collect(),
             Target::User(user) => self.registry.of_user(user),
-            Target::Network(network) => self.registry.select(usize::MAX, |e| network.contains(&e.client)),
+            Target::Network(network) => {
+                let network = canonical(*network);
+                self.registry.select(usize::MAX, |e| network.contains(&e.client.to_canonical()))
+            }
             // the registry does not know tokens: every session compares its own
             Target::Token(_) => self.registry.select(usize::MAX, |_| true),
         }
@@ -143,9 +151,9 @@ impl Estate {
 
 /// Gives every session an order. Where a mailbox is full the order waits for room; where it is closed there is no
 /// session any more.
-pub fn tell(sessions: &[Arc<SessionEntry>], stop: Stop) {
+pub fn tell(sessions: &[Arc<SessionEntry>], stop: &Stop) {
     for session in sessions {
-        if let Err(actix::dev::SendError::Full(order)) = session.address.try_send(Order(stop)) {
+        if let Err(actix::dev::SendError::Full(order)) = session.address.try_send(Order(stop.clone())) {
             let waiting = session.address.send(order);
             match tokio::runtime::Handle::try_current() {
                 Ok(runtime) => drop(runtime.spawn(waiting)),

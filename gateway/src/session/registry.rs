@@ -38,9 +38,11 @@ pub struct SessionEntry {
 struct Tables {
     sessions: HashMap<SessionId, Arc<SessionEntry>>,
     users: HashMap<UserId, Vec<SessionId>>,
+    /// Sessions that may have a slot already and have no socket yet; true: it is to end as soon as it begins.
+    coming: HashMap<SessionId, bool>,
 }
 
-/// Sessions by id and by user. Bound: the connection cap of the node. Every call holds the one lock for the length of
+/// Sessions by id and by user, and those under way. Bound: the connection cap of the node. Every call holds the one lock for the length of
 /// its own look-ups; handshakes, kicks and direct messages meet here, room messages never do.
 #[derive(Default)]
 pub struct Registry(Mutex<Tables>);
@@ -51,12 +53,34 @@ impl Registry {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a session.
-    pub fn insert(&self, entry: Arc<SessionEntry>) {
+    /// A session asks for its slot: it can be doomed from now on.
+    pub fn expect(&self, sid: SessionId) {
+        self.tables().coming.insert(sid, false);
+    }
+
+    /// The session does not come, or is gone.
+    pub fn forget(&self, sid: SessionId) {
+        self.tables().coming.remove(&sid);
+    }
+
+    /// The session lost its slot: the entry to tell if it lives; if it is still coming, [`Registry::insert`] says so.
+    pub fn doom(&self, holder: &Holder) -> Option<Arc<SessionEntry>> {
+        let mut tables = self.tables();
+        if let Some(doomed) = tables.coming.get_mut(&holder.sid) {
+            *doomed = true;
+        }
+        tables.sessions.get(&holder.sid).filter(|e| e.holder == *holder).cloned()
+    }
+
+    /// Adds a session; true when it was doomed on its way here.
+    #[must_use]
+    pub fn insert(&self, entry: Arc<SessionEntry>) -> bool {
         let mut tables = self.tables();
         let sid = entry.holder.sid;
+        let doomed = tables.coming.remove(&sid).unwrap_or(false);
         tables.users.entry(entry.user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(sid);
         tables.sessions.insert(sid, entry);
+        doomed
     }
 
     /// Removes a session if this holder has it.

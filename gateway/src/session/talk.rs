@@ -4,12 +4,14 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_common::clock::{Mono, UnixMs};
 use portcullis_common::ids::{RequestId, RoomName};
+use portcullis_common::store::{StoreFault, StoreFuture};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::{
@@ -32,19 +34,24 @@ use crate::wire_out;
 const IN_FLIGHT: usize = 32;
 
 /// An order to a session from elsewhere on the node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// An operator ends it.
     Kicked,
+    /// An operator ends it if its token has this id.
+    KickedToken(Arc<str>),
     /// A newer session takes its slot.
     Evicted,
     /// A ban or revocation may concern it: it looks itself up.
     Recheck,
     /// The node drains: reconnect after this long; then the connection is closed.
     Drain(Duration),
-    /// A test asked for a panic.
+    /// A test asked for a panic, in the handler of this order.
     #[cfg(feature = "fault-injection")]
     Panic,
+    /// A test asked for a panic, in the next turn.
+    #[cfg(feature = "fault-injection")]
+    PanicNext,
 }
 
 /// A store call under way. Answers are taken in the order of the calls.
@@ -67,6 +74,9 @@ pub struct Session {
     leave_at: Option<Mono>,
     /// Said with the close frame.
     last_words: Option<Bytes>,
+    /// A test asked the next turn to panic.
+    #[cfg(feature = "fault-injection")]
+    fault: bool,
 }
 
 impl Session {
@@ -84,6 +94,8 @@ impl Session {
             calls: VecDeque::new(),
             leave_at: None,
             last_words: None,
+            #[cfg(feature = "fault-injection")]
+            fault: false,
         }
     }
 
@@ -178,6 +190,20 @@ impl Session {
                 self.calls.push_back(Call { work, done: None, barrier });
                 self.pace()
             }
+        }
+    }
+
+    /// The same for a call that is boxed already: where the store answers at once, nothing else is allocated.
+    pub(crate) fn call_ready<T: 'static>(
+        &mut self,
+        mut call: StoreFuture<'static, T>,
+        done: impl FnOnce(Result<T, StoreFault>) -> Done + 'static,
+        turn: &mut Turn<'_, '_>,
+    ) -> Next {
+        match bus::publishing(turn.worker.id, || call.as_mut().poll(turn.cx)) {
+            Poll::Ready(answer) if self.calls.is_empty() => self.finish(done(answer), turn),
+            Poll::Ready(answer) => self.call(std::future::ready(done(answer)), false, turn),
+            Poll::Pending => self.call(async move { done(call.await) }, false, turn),
         }
     }
 
@@ -322,6 +348,8 @@ impl Conversation for Session {
     }
 
     fn resume(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        #[cfg(feature = "fault-injection")]
+        assert!(!self.fault, "injected into a connection");
         let next = self.poll_calls(turn);
         if matches!(next, Next::Close(_)) {
             return next;
@@ -334,7 +362,8 @@ impl Conversation for Session {
 
     fn order(&mut self, order: Stop, turn: &mut Turn<'_, '_>) -> Next {
         match order {
-            Stop::Kicked | Stop::Evicted => {
+            Stop::KickedToken(id) if self.identity.token_id.as_deref() != Some(&*id) => Next::Go,
+            Stop::Kicked | Stop::KickedToken(_) | Stop::Evicted => {
                 let reject = Reject::new(Code::SessionTerminated, "ended by order").closing(Close::Terminated);
                 self.refuse(&reject, None, turn)
             }
@@ -346,7 +375,12 @@ impl Conversation for Session {
             }
             #[cfg(feature = "fault-injection")]
             Stop::Panic => {
-                self.leave_at = Some(Mono(u64::MAX));
+                assert!(self.fault, "injected into an order");
+                Next::Go
+            }
+            #[cfg(feature = "fault-injection")]
+            Stop::PanicNext => {
+                self.fault = true;
                 Next::Go
             }
         }

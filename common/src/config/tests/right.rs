@@ -129,7 +129,7 @@ fn the_dev_profile_is_legal_and_holds_the_given_secret() {
     let rooms: Vec<&str> = config.room.iter().map(|r| r.pattern.as_str()).collect();
     assert_eq!(rooms, ["lobby", "room.*", "team.{t}"]);
     assert_eq!(config.message["chat"].rate.unwrap().burst, 10);
-    assert_eq!(config.limit.connect.burst, 60);
+    assert_eq!(config.limit.connect.burst, 120);
     assert!(Config::dev(Secret::new(vec![0xff; 31]), 8080, 9090).is_err(), "a short secret");
     assert!(Config::dev(Secret::new(vec![0xff; 32]), 8080, 8080).is_err(), "one port for both");
     assert!(Config::dev(Secret::new(vec![0xff; 32]), 0, 0).is_ok(), "any free ports");

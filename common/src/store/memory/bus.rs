@@ -287,7 +287,7 @@ impl Bus for MemoryBus {
         record: Record,
         dedupe: Option<Dedupe>,
         keep: Option<model::History>,
-    ) -> StoreFuture<'_, Published> {
+    ) -> StoreFuture<'static, Published> {
         ready(self.append(&room, record, dedupe.as_ref(), keep))
     }
 

@@ -1,6 +1,6 @@
 //! Messages from one client to others: the body that goes over the bus, and what the store adds at delivery.
 
-use super::{Reply, close, open, put, put_display, put_position, room_member};
+use super::{Reply, close, open, put, put_position, room_member};
 use crate::clock::UnixMs;
 use crate::ids::{RoomName, SessionId, UserId};
 use crate::store::bus::Position;
@@ -26,17 +26,33 @@ pub struct Published<'a> {
 }
 
 impl Reply for Published<'_> {
+    fn estimate(&self) -> usize {
+        let payload = self.payload.map_or(4, |payload| payload.get().len());
+        // names may need escapes; then the buffer grows
+        160 + self.kind.len() + payload + self.user.as_str().len() + self.room.map_or(0, |room| room.as_str().len())
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         open(out, self.kind);
         put(out, self.payload.map_or("null", RawJson::get));
         put(out, ",\"from\":{\"user\":");
         put_string(out, self.user.as_str());
-        put(out, ",\"session\":");
-        put_display(out, self.session);
-        put(out, "}");
+        put(out, ",\"session\":\"");
+        out.extend_from_slice(&self.session.text());
+        put(out, "\"}");
         room_member(out, self.room);
         close(out, self.now, None);
     }
+}
+
+/// What only the store knows, as the end of a message: it goes in the place of the last brace of a body that a [`Reply`]
+/// wrote.
+#[must_use]
+pub fn place(position: Position) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    put_position(&mut out, position);
+    put(&mut out, "}");
+    out
 }
 
 /// Appends `body` (an object that a [`Reply`] wrote) with `offset` and `epoch` before its last brace: what only the

@@ -7,9 +7,9 @@ const EVERY_MS = 5_000;
 const POINTS = 40;
 
 function limitText(key, value) {
-  if (value && typeof value === 'object' && 'rate' in value) {
-    const burst = value.burst === undefined ? '' : `, ${value.burst} at once`;
-    return `${value.rate} in ${duration(value.periodMs ?? 60_000)}${burst}`;
+  if (value && typeof value === 'object' && 'count' in value) {
+    const shown = key === 'bytes' ? bytes : String;
+    return `${shown(value.count)} in ${duration(value.period)}, ${shown(value.burst)} at once`;
   }
   if (typeof value === 'number' && /bytes|size/i.test(key)) return bytes(value);
   if (typeof value === 'number' && /Ms$/.test(key)) return duration(value);
@@ -50,8 +50,7 @@ export class Panel {
     this.#set('user', payload.userId ?? '—');
     this.#set('node', payload.node ?? '—');
     this.#set('csrf', mask(payload.csrfToken));
-    const beat = payload.heartbeat ?? {};
-    this.#set('heartbeat', beat.interval ? `ping every ${duration(beat.interval)}, answer within ${duration(beat.timeout)}` : '—');
+    this.#set('heartbeat', payload.heartbeat ? `a ping after ${duration(payload.heartbeat)} of silence` : '—');
     this.#set('resume', payload.resume?.resumed ? 'resumed' : payload.resume?.token ? 'possible' : 'new session each time');
     this.expires(payload.expiresAt ?? 0);
     const limits = Object.entries(payload.limits ?? {}).slice(0, 16);

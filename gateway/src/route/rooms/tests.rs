@@ -56,8 +56,8 @@ fn the_most_specific_pattern_decides() {
 #[test]
 fn what_no_rule_allows_is_refused() {
     let user = UserId::parse("ada").unwrap();
-    let who = |roles: &'static [String]| Subject { user: &user, tenant: None, roles, claims: "{}" };
-    let member: &'static [String] = Box::leak(Box::new(["member".to_owned()]));
+    let who = |roles: &'static [Arc<str>]| Subject { user: &user, tenant: None, roles, claims: "{}" };
+    let member: &'static [Arc<str>] = Box::leak(Box::new(["member".into()]));
     let open = RoomRule { join: vec!["*".into()], publish: vec![], ..rule("open", None) };
     let book = RoomBook::new(&[rule("team.*", None), open]).unwrap();
     assert!(book.may_join(&room("team.red"), &who(member)).is_ok());
