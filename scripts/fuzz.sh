@@ -9,6 +9,8 @@ if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
 fi
 for target in $(cargo +nightly fuzz list); do
   echo "== $target, $seconds s"
-  mkdir -p "fuzz/corpus/$target"
-  cargo +nightly fuzz run "$target" -- -max_total_time="$seconds" -print_final_stats=1
+  # what it learns goes to out/; what is worth keeping is moved to fuzz/corpus/ by hand
+  mkdir -p "out/fuzz/$target" "fuzz/corpus/$target"
+  cargo +nightly fuzz run "$target" "out/fuzz/$target" "fuzz/corpus/$target" -- \
+    -max_total_time="$seconds" -print_final_stats=1
 done
