@@ -1,4 +1,11 @@
 //! The command line: verbs, exit codes, what is printed and what is not.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation of a test is a failed test"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};

@@ -1,4 +1,11 @@
 //! A node's life: health, drain, tokens that run out.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation of a test is a failed test"
+)]
 
 use std::net::TcpStream;
 use std::time::Duration;

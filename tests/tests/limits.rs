@@ -1,4 +1,11 @@
 //! Limits over real sockets: those that hold when nothing is configured, and that `retryAfter` is exact.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation of a test is a failed test"
+)]
 
 use std::time::Duration;
 
