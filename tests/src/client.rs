@@ -308,7 +308,12 @@ impl Client {
                     Heard::Message(message)
                 }
                 Some(Ok(Message::Binary(bytes))) => Heard::Binary(bytes.to_vec()),
-                Some(Ok(Message::Close(frame))) => Heard::Closed(Some(frame.map_or(1005, |frame| frame.code.into()))),
+                Some(Ok(Message::Close(frame))) => {
+                    // the answer to it is written by reading on
+                    let rest = async { while let Some(Ok(_)) = self.socket.next().await {} };
+                    soon("the end after a close frame", rest).await;
+                    Heard::Closed(Some(frame.map_or(1005, |frame| frame.code.into())))
+                }
                 Some(Ok(_)) => continue,
                 Some(Err(_)) | None => Heard::Closed(None),
             };
