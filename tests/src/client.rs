@@ -309,8 +309,11 @@ impl Client {
                 }
                 Some(Ok(Message::Binary(bytes))) => Heard::Binary(bytes.to_vec()),
                 Some(Ok(Message::Close(frame))) => {
-                    // the answer to it is written by reading on
-                    let rest = async { while let Some(Ok(_)) = self.socket.next().await {} };
+                    // the answer to it is written by reading on; then the gateway closes first (RFC 6455 §7.1.1)
+                    let rest = async {
+                        while let Some(Ok(_)) = self.socket.next().await {}
+                        let _ = self.socket.get_mut().shutdown().await;
+                    };
                     soon("the end after a close frame", rest).await;
                     Heard::Closed(Some(frame.map_or(1005, |frame| frame.code.into())))
                 }
