@@ -1,4 +1,11 @@
 //! The session cap under a stampede: never more than five, whichever moment one looks at.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,11 @@
 //! Messages between clients: rooms over both workers, users, what is refused and what comes back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use portcullis_tests::blocking::{BINARY, Raw, TEXT};
 use portcullis_tests::inside::Inside;
