@@ -91,7 +91,7 @@ fn all_gone(inside: &Inside, user: &str) {
 
 fn settled(inside: &Inside, user: &str) -> Replay {
     until("every release is logged", || replay(user).holders.is_empty());
-    assert!(inside.counts(0));
+    assert!(inside.counts(0) && inside.node.registry.coming() == 0);
     replay(user)
 }
 
