@@ -5,8 +5,8 @@
 use arbitrary::{Arbitrary, Unstructured};
 use libfuzzer_sys::fuzz_target;
 use portcullis_common::clock::Mono;
-use portcullis_gateway::frame::{Decoder, Event, Limits, Violation, encode};
 use portcullis_gateway::frame::header::Opcode;
+use portcullis_gateway::frame::{Decoder, Event, Limits, Violation, encode};
 
 #[derive(Debug, PartialEq)]
 enum Seen {

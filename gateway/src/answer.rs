@@ -60,13 +60,12 @@ pub fn refusal(
     if let Some(after) = reject.retry_after {
         let _ = write!(head, "Retry-After: {}\r\n", retry_after(after));
     }
-    if status == 401 {
-        head.push_str("WWW-Authenticate: Bearer\r\n");
-    }
     if let Some(max_age) = hsts {
         let _ = write!(head, "Strict-Transport-Security: max-age={}\r\n", max_age.as_secs());
     }
-    head.push_str("Connection: close\r\n\r\n");
+    // who sends Upgrade has to name it in Connection too (RFC 9110 §7.8)
+    let upgrade = fields.iter().any(|(name, _)| *name == "Upgrade");
+    head.push_str(if upgrade { "Connection: close, upgrade\r\n\r\n" } else { "Connection: close\r\n\r\n" });
     let mut bytes = head.into_bytes();
     bytes.extend_from_slice(&body);
     bytes

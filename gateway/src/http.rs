@@ -1,6 +1,7 @@
 //! What the public port says to plain HTTP: every answer with the same security fields, every refusal with the same
 //! body.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_http::body::MessageBody;
@@ -16,6 +17,7 @@ use portcullis_common::wire::reject::Reject;
 
 use crate::admit::facts::Head;
 use crate::admit::handshake;
+use crate::events::HandshakeRefused;
 use crate::node::Node;
 use crate::{answer, demo, tickets};
 
@@ -51,7 +53,7 @@ async fn dress(
     let host = handshake::host(&Head::of(request.head()));
     let mut response = match (host, &node) {
         (Err(reject), Some(node)) => {
-            let answer = refusal(node, &reject);
+            let answer = refusal(node, request.request(), &reject);
             request.into_response(answer).map_into_right_body()
         }
         _ => next.call(request).await?.map_into_left_body(),
@@ -73,9 +75,12 @@ async fn dress(
     Ok(response)
 }
 
-/// A refusal as this port's answer.
-pub(crate) fn refusal(node: &Node, reject: &Reject) -> HttpResponse {
+/// A refusal as this port's answer, with its event.
+pub(crate) fn refusal(node: &Node, asked: &HttpRequest, reject: &Reject) -> HttpResponse {
     let request = RequestId::random(&mut rand::rng());
+    if let Some(peer) = asked.peer_addr() {
+        HandshakeRefused { request, client: peer.ip(), reject }.emit(&node.metrics);
+    }
     let status = StatusCode::from_u16(answer::status(reject)).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     if let Some(after) = reject.retry_after {
@@ -87,16 +92,30 @@ pub(crate) fn refusal(node: &Node, reject: &Reject) -> HttpResponse {
     response.force_close().content_type("application/json").body(answer::body(reject, request, node.clock.wall()))
 }
 
-/// `/ws` without an upgrade.
-async fn no_upgrade(request: HttpRequest, node: Data<Node>) -> HttpResponse {
-    let reject = if request.method() == actix_web::http::Method::GET {
-        Reject::new(Code::Malformed, "no upgrade").status(426)
-    } else {
-        Reject::new(Code::Malformed, "method").status(405)
+/// What the framework answers by itself to a head that it cannot parse, in the form of every other refusal.
+#[must_use]
+pub fn dressed(node: &Node, peer: SocketAddr, status: u16) -> Vec<u8> {
+    let request = RequestId::random(&mut rand::rng());
+    let code = match status {
+        413 | 431 => Code::TooLarge,
+        500.. => Code::Internal,
+        _ => Code::Malformed,
     };
-    refusal(&node, &reject)
+    let reject = Reject::new(code, "the request head could not be read").status(status);
+    HandshakeRefused { request, client: peer.ip(), reject: &reject }.emit(&node.metrics);
+    let fields = handshake::refusal_fields(&reject);
+    answer::refusal(&reject, request, node.clock.wall(), fields, node.hsts_for_http())
 }
 
-async fn nothing(node: Data<Node>) -> HttpResponse {
-    refusal(&node, &Reject::new(Code::Malformed, "nothing at this path").status(404))
+/// `/ws` that the framework did not take for an upgrade: the rules say why.
+async fn no_upgrade(request: HttpRequest, node: Data<Node>) -> HttpResponse {
+    let reject = match handshake::check(&Head::of(request.head()), &node.config.size) {
+        Err(reject) => reject,
+        Ok(_) => Reject::new(Code::Malformed, "no upgrade").status(426),
+    };
+    refusal(&node, &request, &reject)
+}
+
+async fn nothing(request: HttpRequest, node: Data<Node>) -> HttpResponse {
+    refusal(&node, &request, &Reject::new(Code::Malformed, "nothing at this path").status(404))
 }

@@ -36,7 +36,7 @@ pub struct Part {
 /// The handles.
 pub struct Metrics {
     registry: Registry,
-    /// TCP connections of the public port.
+    /// TCP connections of the public port, as of the last sweep.
     pub connections: Gauge,
     /// Live sessions.
     pub sessions: Gauge,

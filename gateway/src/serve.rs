@@ -150,7 +150,8 @@ async fn accept(
     };
     // twice what is allowed may arrive, so that a little too much is answered and a lot is cut off
     let head_limit = config.size.request_head.saturating_mul(2);
-    let Some(tls) = tls else { return Ok((Io::plain(tcp, peer, head_limit, cap), Some(peer))) };
+    let dresser = worker.dresser();
+    let Some(tls) = tls else { return Ok((Io::plain(tcp, peer, head_limit, cap, dresser), Some(peer))) };
     let handshake = async {
         let mut first = [0u8; 1];
         if tcp.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
@@ -160,7 +161,7 @@ async fn accept(
         tls.accept(tcp).await
     };
     match actix_rt::time::timeout(config.listen.header_timeout, handshake).await {
-        Ok(Ok(stream)) => Ok((Io::tls(stream, peer, head_limit, cap), Some(peer))),
+        Ok(Ok(stream)) => Ok((Io::tls(stream, peer, head_limit, cap, dresser), Some(peer))),
         Ok(Err(error)) => Err(DispatchError::Io(error)),
         Err(_) => Err(DispatchError::SlowRequestTimeout),
     }

@@ -53,7 +53,7 @@ pub async fn answer(request: HttpRequest, node: Data<Node>) -> HttpResponse {
     let head = Head::of(request.head());
     let allowed = match origin_of(&head, &node) {
         Ok(allowed) => allowed,
-        Err(reject) => return refusal(&node, &reject),
+        Err(reject) => return refusal(&node, &request, &reject),
     };
     let mut response = match *request.method() {
         Method::OPTIONS => HttpResponse::NoContent()
@@ -63,9 +63,9 @@ pub async fn answer(request: HttpRequest, node: Data<Node>) -> HttpResponse {
             .finish(),
         Method::POST => match issue(&head, &request, &node).await {
             Ok(response) => response,
-            Err(reject) => refusal(&node, &reject),
+            Err(reject) => refusal(&node, &request, &reject),
         },
-        _ => refusal(&node, &Reject::new(Code::Malformed, "method").status(405)),
+        _ => refusal(&node, &request, &Reject::new(Code::Malformed, "method").status(405)),
     };
     response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed {

@@ -13,6 +13,7 @@ use actix_codec::Framed;
 use actix_http::Request;
 use actix_http::h1::Codec;
 use portcullis_common::clock::UnixMs;
+use portcullis_common::config::model::Issuer;
 use portcullis_common::ids::{RequestId, SessionId};
 use portcullis_common::store::bus::NodeMail;
 use portcullis_common::store::session::{Acquire, Acquired, Holder};
@@ -27,7 +28,6 @@ use crate::admit::credential::Source;
 use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
 use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
-use crate::node::Node;
 use crate::session::connection::{Connection, Turn};
 use crate::session::guard::{Place, Slot};
 use crate::session::manager::tell;
@@ -139,8 +139,8 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
         return Err(failed("no credential"));
     };
     match node.verifier.verify(token.expose()).await {
-        Ok(identity) if !cookie_fits(node, facts, &identity) => Err(failed("another issuer's cookie")),
-        Ok(identity) => Ok(identity),
+        Ok(identity) if cookie_fits(&node.config.auth.issuer, facts, &identity) => Ok(identity),
+        Ok(_) => Err(failed("the cookie is another issuer's")),
         Err(AuthError::Bad(bad)) => Err(failed(bad.0)),
         Err(AuthError::Unavailable(detail)) => {
             Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
@@ -148,11 +148,14 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
     }
 }
 
-/// A token from a cookie is good only for the issuer that names the cookie.
-fn cookie_fits(node: &Node, facts: &Facts, identity: &Identity) -> bool {
-    let Some(Source::Cookie(name)) = &facts.source else { return true };
-    let issuer = node.config.auth.issuer.get(identity.issuer);
-    issuer.is_some_and(|issuer| issuer.cookie.as_deref() == Some(name))
+/// A cookie is good only for tokens of the issuer that names it.
+fn cookie_fits(issuers: &[Issuer], facts: &Facts, identity: &Identity) -> bool {
+    match &facts.source {
+        Some(Source::Cookie(name)) => {
+            issuers.get(identity.issuer).is_some_and(|issuer| issuer.cookie.as_ref() == Some(name))
+        }
+        _ => true,
+    }
 }
 
 /// A slot in the ledger, by eviction if the policy says so.

@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use crate::accept::io::Dresser;
 use crate::bus;
 use crate::events::PanicCaught;
+use crate::http;
 use crate::hub::{Hub, PeerTable};
 use crate::node::Node;
 use crate::pipeline::Scratch;
@@ -42,6 +44,7 @@ pub struct Worker {
     /// Working memory of the pipeline.
     pub scratch: RefCell<Scratch>,
     seen_panics: Cell<u64>,
+    dresser: Dresser,
 }
 
 impl PeerTable for Table {
@@ -58,9 +61,11 @@ impl Worker {
     /// Starts the worker's hub and sweep on this thread.
     #[must_use]
     pub fn start(id: u16, node: Arc<Node>) -> Rc<Self> {
+        let answering = Arc::clone(&node);
         let worker = Rc::new(Self {
             id,
             node,
+            dresser: Rc::new(move |peer, status| http::dressed(&answering, peer, status)),
             hub: Hub::default(),
             table: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BUFFER]),
@@ -71,6 +76,12 @@ impl Worker {
         actix_rt::spawn(Rc::clone(&worker).run_hub());
         actix_rt::spawn(Rc::clone(&worker).run_sweep());
         worker
+    }
+
+    /// For connections that this worker accepts.
+    #[must_use]
+    pub fn dresser(&self) -> Dresser {
+        Rc::clone(&self.dresser)
     }
 
     /// Gives a peer its place.
@@ -160,6 +171,8 @@ impl Worker {
             let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
             self.node.metrics.outbox_bytes.inc_by(waiting - last_waiting);
             last_waiting = waiting;
+            let connections = self.node.caps.total();
+            self.node.metrics.connections.set(i64::try_from(connections).unwrap_or(i64::MAX));
             if let Some(beat) = self.node.metrics.heartbeat.get(usize::from(self.id)) {
                 beat.store(self.node.clock.nanos(), Ordering::Relaxed);
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::wait::PATIENCE;
 
@@ -37,6 +38,24 @@ impl Wire {
     /// The kernel's.
     pub fn plain(address: SocketAddr) -> std::io::Result<Self> {
         let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        tcp.set_read_timeout(Some(PATIENCE))?;
+        tcp.set_nodelay(true)?;
+        Ok(Self { stream: Box::new(tcp), unread: Vec::new() })
+    }
+
+    /// Plain TCP from an address of this machine, such as 127.0.0.2.
+    ///
+    /// # Errors
+    /// The kernel's.
+    ///
+    /// # Panics
+    /// When `from` is not an address.
+    pub fn from(from: &str, address: SocketAddr) -> std::io::Result<Self> {
+        let local = SocketAddr::new(from.parse().expect("an address"), 0);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.bind(&local.into())?;
+        socket.connect(&address.into())?;
+        let tcp = TcpStream::from(socket);
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_nodelay(true)?;
         Ok(Self { stream: Box::new(tcp), unread: Vec::new() })
@@ -101,18 +120,14 @@ impl Wire {
         Some(answer)
     }
 
-    /// Whether the peer ends the connection; bytes before the end are a failure. Waits for it.
-    ///
-    /// # Panics
-    /// When more bytes come.
+    /// Whether the peer ends the connection with nothing more said. Waits for it.
     pub fn ends(&mut self) -> bool {
-        assert!(self.unread.is_empty(), "bytes behind the answer: {:?}", String::from_utf8_lossy(&self.unread));
         let mut byte = [0u8; 1];
-        match self.stream.read(&mut byte) {
-            Ok(0) => true,
-            Ok(_) => panic!("bytes behind the answer"),
-            Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
-        }
+        self.unread.is_empty()
+            && match self.stream.read(&mut byte) {
+                Ok(got) => got == 0,
+                Err(error) => !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+            }
     }
 
     fn fill(&mut self) -> usize {

@@ -1,8 +1,9 @@
-//! One stream type for plain TCP and TLS.
+//! One stream type for plain TCP and TLS, and the last word on what HTTP says through it.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -17,15 +18,30 @@ enum Stream {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+/// Makes the whole answer for a status that the framework decided on by itself.
+pub type Dresser = Rc<dyn Fn(SocketAddr, u16) -> Vec<u8>>;
+
+/// An answer that is sent instead of another.
+struct Swap {
+    bytes: Vec<u8>,
+    sent: usize,
+    /// How long the other one was.
+    instead_of: usize,
+}
+
 /// An accepted connection: its bytes, its peer, its place under the connection caps.
 ///
 /// While it speaks HTTP it reads at most a bounded number of bytes between two writes, so that no request head can
-/// make the framework buffer more; [`Io::upgraded`] lifts the bound.
+/// make the framework buffer more; [`Io::upgraded`] lifts the bound. The framework answers heads that it cannot parse
+/// (two Hosts, a bad length, a slow head) without asking the app, and with a bare status: such an answer is exchanged
+/// here for one in the form that every other refusal has.
 pub struct Io {
     stream: Stream,
     peer: SocketAddr,
     head_left: usize,
     head_limit: usize,
+    dresser: Option<Dresser>,
+    swap: Option<Swap>,
     /// Given back when the connection is gone, upgraded or not.
     _cap: CapGuard,
 }
@@ -33,14 +49,24 @@ pub struct Io {
 impl Io {
     /// A plain connection.
     #[must_use]
-    pub fn plain(tcp: TcpStream, peer: SocketAddr, head_limit: usize, cap: CapGuard) -> Self {
-        Self { stream: Stream::Plain(tcp), peer, head_left: head_limit, head_limit, _cap: cap }
+    pub fn plain(tcp: TcpStream, peer: SocketAddr, head_limit: usize, cap: CapGuard, dresser: Dresser) -> Self {
+        Self::new(Stream::Plain(tcp), peer, head_limit, cap, dresser)
     }
 
     /// A TLS connection after its handshake.
     #[must_use]
-    pub fn tls(tls: TlsStream<TcpStream>, peer: SocketAddr, head_limit: usize, cap: CapGuard) -> Self {
-        Self { stream: Stream::Tls(Box::new(tls)), peer, head_left: head_limit, head_limit, _cap: cap }
+    pub fn tls(
+        tls: TlsStream<TcpStream>,
+        peer: SocketAddr,
+        head_limit: usize,
+        cap: CapGuard,
+        dresser: Dresser,
+    ) -> Self {
+        Self::new(Stream::Tls(Box::new(tls)), peer, head_limit, cap, dresser)
+    }
+
+    fn new(stream: Stream, peer: SocketAddr, head_limit: usize, cap: CapGuard, dresser: Dresser) -> Self {
+        Self { stream, peer, head_left: head_limit, head_limit, dresser: Some(dresser), swap: None, _cap: cap }
     }
 
     /// The TCP peer.
@@ -59,7 +85,40 @@ impl Io {
     pub fn upgraded(&mut self) {
         self.head_left = usize::MAX;
         self.head_limit = usize::MAX;
+        self.dresser = None;
     }
+}
+
+impl Stream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, data),
+        }
+    }
+}
+
+impl Swap {
+    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match std::task::ready!(stream.poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                sent => self.sent += sent,
+            }
+        }
+        Poll::Ready(Ok(self.instead_of))
+    }
+}
+
+/// The status of an answer that nobody here has written: an error without a body and without the security fields.
+/// Answers of the app come with all of them, so theirs never match.
+fn bare(answer: &[u8]) -> Option<u16> {
+    let rest = answer.strip_prefix(b"HTTP/1.1 ").or_else(|| answer.strip_prefix(b"HTTP/1.0 "))?;
+    let status: u16 = std::str::from_utf8(rest.get(..3)?).ok()?.parse().ok()?;
+    let head = answer.strip_suffix(b"\r\n\r\n")?;
+    let mark = b"x-content-type-options:";
+    let dressed = head.windows(mark.len()).any(|window| window.eq_ignore_ascii_case(mark));
+    (status >= 400 && !dressed).then_some(status)
 }
 
 impl AsyncRead for Io {
@@ -85,10 +144,18 @@ impl AsyncWrite for Io {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.head_left = this.head_limit;
-        match &mut this.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
-            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, data),
+        if this.swap.is_none()
+            && let Some(dresser) = &this.dresser
+            && let Some(status) = bare(data)
+        {
+            this.swap = Some(Swap { bytes: dresser(this.peer, status), sent: 0, instead_of: data.len() });
         }
+        let Some(swap) = &mut this.swap else { return this.stream.poll_write(cx, data) };
+        let result = swap.poll(&mut this.stream, cx);
+        if result.is_ready() {
+            this.swap = None;
+        }
+        result
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -102,6 +169,29 @@ impl AsyncWrite for Io {
         match &mut self.get_mut().stream {
             Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_frameworks_own_errors_are_bare() {
+        let framework = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        assert_eq!(bare(framework), Some(400));
+        assert_eq!(bare(b"HTTP/1.1 408 Request Timeout\r\n\r\n"), Some(408));
+        for other in [
+            &b"HTTP/1.1 404 Not Found\r\nX-Content-Type-Options: nosniff\r\n\r\n"[..],
+            b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            b"HTTP/1.1 100 Continue\r\n\r\n",
+            b"HTTP/1.1 4",
+            b"\x81\x02hi",
+            b"",
+        ] {
+            assert_eq!(bare(other), None, "{}", other.escape_ascii());
         }
     }
 }

@@ -51,7 +51,7 @@ async fn health(node: Data<Node>) -> impl Responder {
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeMs": node.clock.mono().0,
         "sessions": node.registry.count(),
-        "connections": node.metrics.connections.get(),
+        "connections": node.caps.total(),
         "workers": node.config.node.workers,
         "store": "memory",
         "bans": node.bans.len(),

@@ -1,0 +1,39 @@
+# Everything that is started by hand. `make` alone lists the targets.
+
+CARGO ?= cargo
+PORT ?= 8080
+PRIVATE_PORT ?= 9090
+# seconds for each fuzz target
+FUZZ_SECONDS ?= 180
+OUT ?= out
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench conformance fuzz browser cluster
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: ## a gateway to try out, with a demo page (unoptimised build: for looking, not for measuring)
+	$(CARGO) run --locked -p portcullis-gateway -- dev --port $(PORT) --private-port $(PRIVATE_PORT)
+
+test: ## everything that decides whether a change is good: format, lints, tests, protocol suite, browser
+	scripts/test.sh
+
+bench: ## the measured figures beside their budgets, into out/bench.md (release build; below ten minutes after it)
+	$(CARGO) build --locked --release -p portcullis-gateway -p portcullis-bench
+	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl
+	@echo "see $(OUT)/bench.md"
+
+conformance: ## every Autobahn case of sections 1-7 and 10, and the store's conformance suite
+	scripts/conformance.sh
+
+fuzz: ## every fuzz target for FUZZ_SECONDS each (needs the nightly toolchain and cargo-fuzz)
+	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+browser: ## the demo page in a real Chromium
+	$(CARGO) build --locked -p portcullis-gateway
+	scripts/browser.sh
+
+cluster: ## not in this version
+	@echo "make cluster: this version is a single node; the Redis fleet is the next milestone, and nothing was started." >&2
+	@exit 1
