@@ -142,8 +142,7 @@ async fn accept(
             ConnectionRefused { peer: peer.ip(), detail: &reject.detail }.emit(&node.metrics);
             if tls.is_none() {
                 let id = portcullis_common::ids::RequestId::random(&mut rand::rng());
-                // one try, no waiting: the peer is over its cap
-                let _ = tcp.try_write(&answer::refusal(&reject, id, node.clock.wall(), &[], None));
+                let _ = last_word(tcp, &answer::refusal(&reject, id, node.clock.wall(), &[], None));
             }
             return Err(DispatchError::Io(io::ErrorKind::ConnectionRefused.into()));
         }
@@ -165,6 +164,16 @@ async fn accept(
         Ok(Err(error)) => Err(DispatchError::Io(error)),
         Err(_) => Err(DispatchError::SlowRequestTimeout),
     }
+}
+
+/// One write and no waiting: the peer is over its cap. Past tokio, which does not know yet that a fresh socket is
+/// writable and would not even try.
+fn last_word(tcp: TcpStream, answer: &[u8]) -> io::Result<()> {
+    let mut tcp = tcp.into_std()?;
+    io::Write::write_all(&mut tcp, answer)?;
+    tcp.shutdown(std::net::Shutdown::Write)?;
+    // a request that is here already is taken, or closing would be a reset and the answer lost
+    io::Read::read(&mut tcp, &mut [0u8; 4_096]).map(|_| ())
 }
 
 /// Somebody speaks plaintext where TLS is required (RFC 2817 §4.2).

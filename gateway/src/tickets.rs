@@ -65,7 +65,11 @@ pub async fn answer(request: HttpRequest, node: Data<Node>) -> HttpResponse {
             Ok(response) => response,
             Err(reject) => refusal(&node, &request, &reject),
         },
-        _ => refusal(&node, &request, &Reject::new(Code::Malformed, "method").status(405)),
+        _ => {
+            let mut response = refusal(&node, &request, &Reject::new(Code::Malformed, "method").status(405));
+            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("POST, OPTIONS"));
+            response
+        }
     };
     response.headers_mut().insert(header::VARY, header::HeaderValue::from_static("Origin"));
     if let Some(origin) = allowed {
@@ -93,7 +97,11 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
         node.addresses.login_failed(client.ip, node.clock.nanos());
         Reject::new(Code::Unauthenticated, detail)
     };
-    let token = credential::authorization(head)?.ok_or_else(|| failed("no bearer token"))?;
+    let token = match credential::authorization(head) {
+        Ok(Some(token)) => token,
+        Err(reject) if reject.code != Code::Unauthenticated => return Err(reject),
+        Ok(None) | Err(_) => return Err(failed("no bearer token")),
+    };
     let identity = match node.verifier.verify(token.expose()).await {
         Ok(identity) => identity,
         Err(AuthError::Bad(bad)) => return Err(failed(bad.0)),

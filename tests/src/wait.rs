@@ -55,7 +55,7 @@ pub fn until_within<T>(patience: Duration, what: &str, mut probe: impl FnMut() -
 ///
 /// # Panics
 /// After [`PATIENCE`], naming `what`.
-pub async fn until_async<T, F: Future<Output = Option<T>>>(what: &str, mut probe: impl FnMut() -> F) -> T {
+pub async fn until_async<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = mono().after(PATIENCE);
     loop {
         if let Some(found) = probe().await {

@@ -1,4 +1,11 @@
 //! TLS ended here, TLS ended by a proxy, and plaintext where it must not be.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation of a test is a failed test"
+)]
 
 use std::sync::Arc;
 

@@ -134,8 +134,8 @@ pub fn settle(
         }
         Outcome::Token(result) => {
             let identity = refresh(session, *result, turn)?;
-            let expires_at = identity.expires;
             session.refreshed(identity, turn);
+            let expires_at = session.expires_at(turn);
             room::leave_forbidden(session, turn);
             session.say(&Ack { id, room: None, done: Acked::Refreshed { expires_at }, now: turn.wall }, turn);
         }

@@ -83,6 +83,12 @@ impl Liveness {
         Some(Duration::from_nanos(nanos.saturating_sub(sent)))
     }
 
+    /// When the session ends at the latest, whatever its token says.
+    #[must_use]
+    pub fn limit(&self, now: Mono, wall: UnixMs) -> UnixMs {
+        wall.after(self.end.since(now))
+    }
+
     /// What to do now, most important first; call again until `None`.
     pub fn due(&mut self, rules: &model::Session, csrf: &model::Csrf, now: Mono, nanos: u64) -> Option<Due> {
         if now >= self.end {

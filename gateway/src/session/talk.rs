@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portcullis_common::clock::Mono;
+use portcullis_common::clock::{Mono, UnixMs};
 use portcullis_common::ids::{RequestId, RoomName};
 use portcullis_common::store::{StoreFault, StoreFuture};
 use portcullis_common::wire::code::{Close, Code};
@@ -108,7 +108,7 @@ impl Session {
             session: turn.peer.sid,
             user: &self.identity.user,
             csrf_token: &token,
-            expires_at: self.identity.expires,
+            expires_at: self.expires_at(turn),
             heartbeat: config.session.ping_interval,
             resume: None::<ResumeGrant<'_>>,
             limits: WelcomeLimits {
@@ -256,6 +256,11 @@ impl Session {
         self.identity = identity;
     }
 
+    /// What the client is told: the token's end, or the session's if that comes first.
+    pub(crate) fn expires_at(&self, turn: &Turn<'_, '_>) -> UnixMs {
+        self.identity.expires.min(self.live.limit(turn.now(), turn.wall))
+    }
+
     fn deadlines(&mut self, turn: &mut Turn<'_, '_>) -> Next {
         let node = std::rc::Rc::clone(turn.worker);
         let config = &node.node.config;
@@ -265,7 +270,7 @@ impl Session {
         while let Some(due) = self.live.due(&config.session, &config.csrf, turn.now(), turn.nanos) {
             match due {
                 Due::Ping(payload) => turn.peer.deliver(encode::frame(Opcode::Ping, &payload)),
-                Due::Warn => self.say(&TokenExpiring { expires_at: self.identity.expires, now: turn.wall }, turn),
+                Due::Warn => self.say(&TokenExpiring { expires_at: self.expires_at(turn), now: turn.wall }, turn),
                 Due::Rotate => {
                     let times = node.node.policy.csrf();
                     let token = self.state.csrf.rotate(times, &mut rand::rng(), now(turn));

@@ -200,7 +200,7 @@ fn a_head_far_beyond_the_limit_is_cut_off() {
 #[test]
 fn nothing_is_served_at_other_paths() {
     let gateway = Gateway::start(&strict());
-    for path in ["/", "/health", "/metrics", "/index.html", "/v1/tickets", "/diagnostics/echo", "/../etc/passwd"] {
+    for path in ["/", "/health", "/metrics", "/index.html", "/v1/ticket", "/diagnostics/echo", "/../etc/passwd"] {
         let answer = ask(gateway.public, format!("GET {path} HTTP/1.1\r\nHost: gateway.test\r\n\r\n"));
         assert_eq!((answer.status, answer.code().as_str()), (404, "malformed"), "{path}");
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"), "{path}");

@@ -274,8 +274,10 @@ pub fn admitted(gateway: &Gateway, rows: &[Good]) {
 
 /// Neither the log nor the metrics hold any of these, nor anything that looks like a token.
 pub fn assert_nothing_leaked(gateway: &Gateway, secrets: &[&str]) {
-    let (log, metrics) = (gateway.log(), gateway.metrics_text());
-    assert!(log.contains("handshake_refused") || log.contains("session_opened"), "the log is not written");
+    let log = wait::until("the log", || {
+        Some(gateway.log()).filter(|log| log.contains("handshake_refused") || log.contains("session_opened"))
+    });
+    let metrics = gateway.metrics_text();
     // `eyJ` begins every JWT, because `{"` does
     for secret in secrets.iter().copied().chain(["eyJ", tokens::SECRET, QUERY_MARK]) {
         for (place, text) in [("log", &log), ("metrics", &metrics)] {
