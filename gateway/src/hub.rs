@@ -41,6 +41,9 @@ const QUEUE_LENGTH: usize = 1 << 16;
 /// Messages handled in one pass, so that a burst does not starve the sockets.
 const PASS: usize = 256;
 
+/// Peers woken before other connections of the worker get a turn.
+const SLICE: usize = 64;
+
 /// Messages held back for one member that is joining.
 const HELD: usize = 1_024;
 
@@ -102,6 +105,9 @@ pub struct Hub {
     rooms: RefCell<HashMap<RoomName, Vec<Member>>>,
     panics: Cell<u64>,
     delivered: Cell<u64>,
+    /// Peers with something new to write, each once. A large room is woken in slices of [`SLICE`], so that everybody
+    /// else on the worker has a turn in between.
+    wakes: RefCell<VecDeque<Rc<Peer>>>,
 }
 
 impl Hub {
@@ -160,9 +166,32 @@ impl Hub {
         if self.pass(queue, peers) { Poll::Ready(()) } else { Poll::Pending }
     }
 
+    /// Wakes the next slice of peers; the hub's own turn comes again behind them when there are more.
+    fn rouse(&self, queue: &HubQueue) {
+        let mut wakes = self.wakes.borrow_mut();
+        for _ in 0..SLICE {
+            let Some(peer) = wakes.pop_front() else {
+                if wakes.capacity() > 4 * SLICE {
+                    *wakes = VecDeque::new();
+                }
+                return;
+            };
+            peer.rouse();
+        }
+        if !wakes.is_empty() {
+            queue.waker.wake();
+        }
+    }
+
     /// Handles up to [`PASS`] messages; true when there may be more. A panic costs the message that caused it: the
     /// rooms are rebuilt from the peers, and the rest of the queue is handled.
     pub fn pass(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
+        let more = self.handle(queue, peers);
+        self.rouse(queue);
+        more
+    }
+
+    fn handle(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
         for _ in 0..PASS {
             let Some(mail) = queue.pop() else { return false };
             if catch_unwind(AssertUnwindSafe(|| self.dispatch(queue, mail, peers))).is_err() {
@@ -178,9 +207,11 @@ impl Hub {
         self.delivered.take()
     }
 
-    fn deliver(&self, peer: &Peer, frame: Bytes) {
+    fn deliver(&self, peer: &Rc<Peer>, frame: Bytes) {
         self.delivered.set(self.delivered.get() + 1);
-        peer.deliver(frame);
+        if peer.deliver_later(frame) {
+            self.wakes.borrow_mut().push_back(Rc::clone(peer));
+        }
     }
 
     /// Panics survived so far.
@@ -190,12 +221,13 @@ impl Hub {
     }
 
     #[cfg_attr(not(feature = "fault-injection"), allow(unused_variables, reason = "carries the flag of the tests"))]
+    #[cfg_attr(feature = "fault-injection", allow(clippy::panic, reason = "what the tests ask for"))]
     fn dispatch(&self, queue: &HubQueue, mail: HubMail, peers: &dyn PeerTable) {
         #[cfg(feature = "fault-injection")]
         if queue.fault.swap(false, std::sync::atomic::Ordering::Relaxed) {
             // as in the middle of a change
             self.rooms.borrow_mut().clear();
-            std::panic::panic_any("injected into the hub");
+            assert!(self.rooms.try_borrow().is_err(), "injected into the hub");
         }
         match mail {
             HubMail::Room(delivery) => {

@@ -299,7 +299,7 @@ impl Raw {
     /// # Panics
     /// When the connection ends instead, or nothing comes.
     pub fn message(&mut self) -> Value {
-        self.next().unwrap_or_else(|code| panic!("closed with {code:?} instead of a message"))
+        self.hear().unwrap_or_else(|code| panic!("closed with {code:?} instead of a message"))
     }
 
     /// The next message of a type; others before it are passed over.
@@ -322,7 +322,7 @@ impl Raw {
     ///
     /// # Panics
     /// When nothing comes, or no message.
-    pub fn next(&mut self) -> Result<Value, Option<u16>> {
+    pub fn hear(&mut self) -> Result<Value, Option<u16>> {
         if let Some(kept) = self.later.pop_front() {
             return Ok(kept);
         }
@@ -369,7 +369,7 @@ impl Raw {
     pub fn ending(mut self) -> Ending {
         let mut messages = Vec::new();
         let code = loop {
-            match self.next() {
+            match self.hear() {
                 Ok(message) => messages.push(message),
                 Err(code) => break code,
             }

@@ -1,5 +1,12 @@
 //! Slow handshakes, slow readers and healthy clients on one node: the healthy ones notice nothing, and what the others
 //! may hold is bounded.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};

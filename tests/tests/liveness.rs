@@ -1,4 +1,11 @@
 //! Pings, frames, slow readers and ends: what holds a connection, and how it is let go.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::net::Ipv4Addr;
 
@@ -12,6 +19,9 @@ use serde_json::{Value, json};
 const FIRST: u8 = 0x01;
 const BETWEEN: u8 = 0x00;
 const LAST: u8 = 0x80;
+
+/// What is wrong, the frames, and the codes that may answer them.
+type Case = (&'static str, Vec<(u8, Vec<u8>)>, &'static [u16]);
 
 fn open(inside: &Inside, user: &str) -> Raw {
     Raw::open(inside.public, &tokens::good(user))
@@ -85,7 +95,7 @@ fn a_frame_that_breaks_a_rule_ends_the_connection_with_that_rules_code() {
         frames.extend((1..n).map(|_| (BETWEEN, b" ".to_vec())));
         frames
     };
-    let cases: Vec<(&str, Vec<(u8, Vec<u8>)>, &[u16])> = vec![
+    let cases: Vec<Case> = vec![
         ("a reserved bit", vec![(TEXT | 0x40, b"{}".to_vec())], &[1002]),
         ("an opcode that nobody knows", vec![(0x83, vec![])], &[1002]),
         ("a continuation of nothing", vec![(LAST, vec![])], &[1002]),

@@ -1,4 +1,11 @@
 //! Messages between clients: rooms over both workers, users, what is refused and what comes back.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use portcullis_tests::blocking::{BINARY, Raw, TEXT};
 use portcullis_tests::inside::Inside;
@@ -90,7 +97,7 @@ fn the_sender_hears_itself_unless_the_type_says_otherwise_and_an_ack_has_the_pla
     assert_eq!(own["from"], json!({"user": "ann", "session": ann.session()}));
     assert_eq!(bob.message(), own, "one message, whoever gets it");
 
-    let quiet = ann.ask(to_room("quiet", "plain.a", {}));
+    let quiet = ann.ask(to_room("quiet", "plain.a", Value::Null));
     assert_eq!(quiet["payload"]["offset"].as_u64(), own["offset"].as_u64().map(|n| n + 1));
     assert_eq!(bob.message()["type"], "quiet");
     // another session of the same user is not the sender

@@ -1,4 +1,11 @@
 //! What a panic costs: the message, the command or the connection that it came from, and nothing else.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
 
 use std::sync::atomic::Ordering;
 

@@ -37,6 +37,8 @@ pub struct Peer {
     overflowed: Cell<bool>,
     /// The actor is running and will flush by itself: no wake-up is needed.
     pumping: Cell<bool>,
+    /// The hub has it on its list to wake.
+    listed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -54,6 +56,7 @@ impl Peer {
             outbox_limit,
             overflowed: Cell::new(false),
             pumping: Cell::new(false),
+            listed: Cell::new(false),
             waker: RefCell::new(None),
         }
     }
@@ -61,9 +64,26 @@ impl Peer {
     /// Queues a frame; the actor writes it when its turn comes, with everything else that waits. A full outbox takes
     /// nothing more and has the slow consumer closed.
     pub fn deliver(&self, frame: Bytes) {
+        self.queue(frame);
+        self.wake();
+    }
+
+    fn queue(&self, frame: Bytes) {
         if self.outbox.borrow_mut().push(frame, self.outbox_limit).is_err() {
             self.overflowed.set(true);
         }
+    }
+
+    /// The same without the wake-up. True: the caller has to see to [`Peer::rouse`] soon, and is told so only once.
+    #[must_use]
+    pub fn deliver_later(&self, frame: Bytes) -> bool {
+        self.queue(frame);
+        !self.pumping.get() && !self.listed.replace(true)
+    }
+
+    /// What [`Peer::deliver_later`] left to do.
+    pub fn rouse(&self) {
+        self.listed.set(false);
         self.wake();
     }
 

@@ -118,6 +118,12 @@ impl Registry {
         self.tables().sessions.values().filter(|e| wanted(e)).take(limit).cloned().collect()
     }
 
+    /// How many sessions are under way here.
+    #[must_use]
+    pub fn coming(&self) -> usize {
+        self.tables().coming.len()
+    }
+
     /// How many sessions live here.
     #[must_use]
     pub fn count(&self) -> usize {
