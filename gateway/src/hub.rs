@@ -265,10 +265,16 @@ impl Hub {
 
     fn rebuild(&self, peers: &dyn PeerTable) {
         let mut rooms = self.rooms.borrow_mut();
-        rooms.clear();
+        // what members were promised is kept where it is still to be found: the panic may have lost any part of it
+        let mut known: HashMap<(RoomName, SessionId), Member> = HashMap::new();
+        for (room, members) in rooms.drain() {
+            known.extend(members.into_iter().map(|member| ((room.clone(), member.peer.sid), member)));
+        }
         peers.each(&mut |peer| {
             for room in peer.rooms.borrow().iter() {
-                rooms.entry(room.clone()).or_default().push(Member { peer: Rc::clone(peer), after: 0, held: None });
+                let member = known.remove(&(room.clone(), peer.sid));
+                let new = || Member { peer: Rc::clone(peer), after: 0, held: None };
+                rooms.entry(room.clone()).or_default().push(member.unwrap_or_else(new));
             }
         });
     }

@@ -1,6 +1,6 @@
 //! `portcullis-gateway`: the command line.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use portcullis_gateway::node::StartError;
 use portcullis_gateway::run::run;
 use rand::RngCore;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 /// The configuration or the command line is wrong (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
@@ -120,20 +121,27 @@ fn check(config: Config, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_logging(log: &Log) -> Result<(), Failure> {
+/// Lines that may wait to be written; a flood of events loses lines rather than blocking a worker.
+const LOG_LINES: usize = 65_536;
+
+/// The guard writes out what waits when it is dropped.
+fn start_logging(log: &Log) -> Result<WorkerGuard, Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
         .map_err(|e| Failure { code: USAGE, text: format!("log.filter: {e}") })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let (writer, guard) =
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     let result = if log.json {
         builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
     } else {
         builder.with_target(false).try_init()
     };
-    result.map_err(|e| Failure { code: FAILED, text: e.to_string() })
+    result.map(|()| guard).map_err(|e| Failure { code: FAILED, text: e.to_string() })
 }
 
 fn serve(config: Config, dev: bool) -> Result<(), Failure> {
-    start_logging(&config.log)?;
+    let _guard = start_logging(&config.log)?;
     let clock = Arc::new(SystemClock::default());
     actix_rt::System::new().block_on(async {
         let end = async {

@@ -39,7 +39,7 @@ use crate::{answer, tickets};
 
 /// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
 const ADMISSION: Duration = Duration::from_secs(5);
-/// How long a newcomer waits for its victim to go (STATE §3).
+/// How long a newcomer waits for its victim to go.
 const EVICTION: Duration = Duration::from_secs(1);
 /// How long a refused peer may take to read its answer.
 const LINGER: Duration = Duration::from_millis(500);

@@ -1,4 +1,4 @@
-//! The bus: rooms in one order for all, and mail to nodes (STATE §7).
+//! The bus: rooms in one order for all, and mail to nodes.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The control log: everything that all nodes must know (STATE §6).
+//! The control log: everything that all nodes must know.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Node leases (STATE §2).
+//! Node leases.
 
 use std::time::Duration;
 

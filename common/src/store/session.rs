@@ -1,4 +1,4 @@
-//! The session ledger: who holds a user's slots (STATE §3).
+//! The session ledger: who holds a user's slots.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the control log says (STATE §6), looked up locally: bans of users, sessions, tokens, networks; revocations.
+//! What the control log says, looked up locally: bans of users, sessions, tokens, networks; revocations.
 //!
 //! One writer, the reader of the control log; many readers, at handshakes and refreshes. Every look-up costs at most a
 //! hash probe for each target, and for an address one for each prefix length in use.

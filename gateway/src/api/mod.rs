@@ -55,6 +55,7 @@ async fn health(node: Data<Node>) -> impl Responder {
         "workers": node.config.node.workers,
         "store": "memory",
         "bans": node.bans.len(),
+        "bansLost": node.bans.lost(),
     }))
 }
 

@@ -19,7 +19,7 @@ use crate::admit::bans::{BanTable, canonical};
 use crate::events::{PanicCaught, StoreFailed};
 use crate::metrics::Metrics;
 
-/// How long a lease lasts (STATE §2).
+/// How long a lease lasts.
 pub const LEASE: Duration = Duration::from_secs(10);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_secs(3);

@@ -1,4 +1,4 @@
-//! One user's slots: the rules of STATE §3 and §4 as plain functions of state and time.
+//! One user's slots: the rules of the ledger as plain functions of state and time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
