@@ -52,9 +52,9 @@ enum Verb {
         /// The TOML file
         file: PathBuf,
     },
-    /// Print the configuration in effect, secrets left out
+    /// Print the configuration in effect, secrets left out; without file and variables: the commented example
     PrintConfig {
-        /// The TOML file; without it: the defaults and the environment
+        /// The TOML file; without it: the environment alone
         file: Option<PathBuf>,
     },
 }
@@ -73,7 +73,7 @@ fn main() -> ExitCode {
         Verb::Run { config } => load(Some(&config)).and_then(|config| serve(config, false)),
         Verb::Dev { port, private_port } => dev(port, private_port).and_then(|config| serve(config, true)),
         Verb::CheckConfig { file } => load(Some(&file)).and_then(|config| check(config, &file)),
-        Verb::PrintConfig { file } => load(file.as_deref()).map(|config| say(&config.to_toml())),
+        Verb::PrintConfig { file } => print_config(file.as_deref()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -105,6 +105,18 @@ fn load(file: Option<&Path>) -> Result<Config, Failure> {
     let base = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(&here);
     let base = std::path::absolute(base).unwrap_or(here.clone());
     Config::load(file, config::environment(), &base).map_err(|e| Failure { code: USAGE, text: e.to_string() })
+}
+
+/// Every key with its default and why it exists; a test holds it against the loader.
+const EXAMPLE: &str = include_str!("../../portcullis.example.toml");
+
+fn print_config(file: Option<&Path>) -> Result<(), Failure> {
+    let set = config::environment().any(|(name, _)| name.starts_with("PORTCULLIS_"));
+    if file.is_none() && !set {
+        say(EXAMPLE.trim_end());
+        return Ok(());
+    }
+    load(file).map(|config| say(&config.to_toml()))
 }
 
 fn dev(port: u16, private_port: u16) -> Result<Config, Failure> {

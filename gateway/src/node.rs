@@ -115,6 +115,9 @@ impl Node {
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
+        if config.listen.max_connections < wanted {
+            tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
+        }
         let (verifier, rooms) = compile(&config, &clock)?;
         let StoreUrl::Memory = config.store.url;
         let stores = MemoryStore::new(Arc::clone(&clock), Box::new(rand::rngs::StdRng::from_os_rng()));

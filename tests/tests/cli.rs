@@ -109,6 +109,13 @@ fn a_port_that_is_taken_is_a_failure_and_not_wrong_usage() {
     assert!(err.contains("listen.public: cannot listen on 127.0.0.1:"), "{err}");
 }
 
+#[test]
+fn without_a_file_the_commented_example_is_printed() {
+    let (code, out, _) = run(command().arg("print-config"));
+    assert_eq!(code, Some(0));
+    assert_eq!(out.trim_end(), include_str!("../../portcullis.example.toml").trim_end());
+}
+
 #[tokio::test]
 async fn dev_prints_where_to_go_and_a_token_that_works() {
     let (public, private) = (free_port(), free_port());
