@@ -17,8 +17,8 @@ use rand::{Rng, SeedableRng};
 
 mod redis;
 
-const SEEDS: u64 = 6;
-const CALLS: usize = 1_500;
+const SEEDS: u64 = 5;
+const CALLS: usize = 800;
 
 /// One call; small worlds, so that calls meet.
 #[derive(Debug, Clone)]
