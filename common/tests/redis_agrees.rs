@@ -1,6 +1,6 @@
 //! The Redis ledger against its executable specification: seeded random calls to both, and every answer the same.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 use std::sync::Arc;
 use std::time::Duration;
