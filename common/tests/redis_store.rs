@@ -1,6 +1,6 @@
 //! What the Redis store promises beyond the suite: outage, forgetting nothing, leaving nothing behind, keys.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "test code")]
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 use std::sync::Arc;
 use std::time::Duration;
