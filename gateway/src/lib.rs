@@ -7,6 +7,9 @@ pub mod run;
 /// What the workers of a node share.
 pub mod node;
 
+/// Which store the node has.
+pub mod store;
+
 /// The listeners.
 pub mod serve;
 

@@ -10,8 +10,6 @@ use portcullis_common::clock::{Clock, Mono};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
-use portcullis_common::store::memory::MemoryStore;
-use rand::SeedableRng;
 use tokio::sync::Notify;
 
 use crate::accept::io::Io;
@@ -24,6 +22,7 @@ use crate::pipeline::Policy;
 use crate::route::rooms::RoomBook;
 use crate::session::manager::{Estate, LEASE, ManagerHandle};
 use crate::session::registry::Registry;
+use crate::store;
 
 /// A worker whose sweep has not run for this long counts as dead.
 const WORKER_SILENCE: Duration = Duration::from_secs(5);
@@ -89,7 +88,11 @@ fn lines(problems: &[(String, String)]) -> String {
 /// Every problem, with its key path.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(portcullis_common::clock::SystemClock::default());
-    compile(config, &clock).map(|_| ())
+    compile(config, &clock)?;
+    match config.store.url {
+        StoreUrl::Memory => Ok(()),
+        StoreUrl::Redis(_) => store::keys(config).map(|_| ()),
+    }
 }
 
 fn compile(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Arc<Verifier>, RoomBook), StartError> {
@@ -119,8 +122,8 @@ impl Node {
             tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
         }
         let (verifier, rooms) = compile(&config, &clock)?;
-        let StoreUrl::Memory = config.store.url;
-        let stores = MemoryStore::new(Arc::clone(&clock), Box::new(rand::rngs::StdRng::from_os_rng()));
+        let epoch = NodeEpoch::random(&mut rand::rng());
+        let stores = store::open(&config, epoch, &clock).await?;
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));
@@ -137,7 +140,7 @@ impl Node {
             addresses: AddressTable::new(&config.limit),
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
-            epoch: NodeEpoch::random(&mut rand::rng()),
+            epoch,
             bus: Arc::new(bus),
             draining: AtomicBool::new(false),
             following: AtomicBool::new(false),
@@ -176,6 +179,15 @@ impl Node {
         self.bus.attach(manager);
         self.verifier.start();
         Ok(())
+    }
+
+    /// `memory` or `redis`, for `/health`.
+    #[must_use]
+    pub fn store_kind(&self) -> &'static str {
+        match self.config.store.url {
+            StoreUrl::Memory => "memory",
+            StoreUrl::Redis(_) => "redis",
+        }
     }
 
     /// The node's id.

@@ -117,15 +117,26 @@ pub struct Tls {
 /// `[store]`
 #[derive(Debug, Clone)]
 pub struct Store {
-    /// `memory:` is the only store of a single node.
+    /// Default `memory:`.
     pub url: StoreUrl,
+    /// The first part of every key; fleets with different prefixes share nothing (default `portcullis`).
+    pub prefix: String,
+    /// The keys that authenticate what nodes tell each other; one `kid:base64` a line. Needed with Redis.
+    pub cluster_key_file: Option<PathBuf>,
+    /// The key that names users and rooms in the store: 32 bytes in base 64, the same on all nodes, for good. Needed
+    /// with Redis.
+    pub naming_key_file: Option<PathBuf>,
+    /// Start although the server may evict keys under memory pressure, which forgets bans and sessions (default no).
+    pub may_evict: bool,
 }
 
 /// `store.url`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// `memory:`
+    /// `memory:` — one process, gone when it stops.
     Memory,
+    /// `redis://` or `rediss://` — a fleet. May hold a password.
+    Redis(Secret),
 }
 
 /// `[auth]`

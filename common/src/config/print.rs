@@ -124,10 +124,15 @@ fn process(page: &mut Page, config: &Config) {
     page.plain("insecure", tls.insecure);
     page.time("hsts_max_age", tls.hsts_max_age);
     page.head("[store]");
-    let url = match store.url {
-        StoreUrl::Memory => "memory:",
-    };
-    page.text("url", url);
+    match &store.url {
+        StoreUrl::Memory => page.text("url", "memory:"),
+        // it may hold a password
+        StoreUrl::Redis(_) => page.text("url", "[secret]"),
+    }
+    page.text("prefix", &store.prefix);
+    page.maybe("cluster_key_file", store.cluster_key_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("naming_key_file", store.naming_key_file.as_ref().map(|p| p.to_string_lossy()));
+    page.plain("may_evict", store.may_evict);
     page.head("[log]");
     page.text("filter", &log.filter);
     page.plain("json", log.json);

@@ -18,8 +18,6 @@ const LATER: &[&str] = &[
     "path_fields",
     "dry_run",
     "proxy_protocol",
-    "prefix",
-    "cluster_key_file",
     "on_store_loss",
     "resume_window",
     "operator",

@@ -53,7 +53,7 @@ async fn health(node: Data<Node>) -> impl Responder {
         "sessions": node.registry.count(),
         "connections": node.caps.total(),
         "workers": node.config.node.workers,
-        "store": "memory",
+        "store": node.store_kind(),
         "bans": node.bans.len(),
         "bansLost": node.bans.lost(),
     }))

@@ -50,7 +50,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         node: process::node(root.child("node"), host),
         listen: process::listen(root.child("listen")),
         tls: process::tls(root.child("tls"), files),
-        store: process::store(root.child("store")),
+        store: process::store(root.child("store"), files),
         auth: auth::auth(root.child("auth"), files),
         origin: session::origin(root.child("origin")),
         session: session::session(root.child("session")),

@@ -6,8 +6,9 @@ use super::super::address::{network, socket};
 use super::super::file::Files;
 use super::super::model::{Listen, Log, Node, Store, StoreUrl, Tls, TlsMode, TlsVersion};
 use super::super::read::Section;
+use super::super::secret::Secret;
 use super::super::unit::duration;
-use super::super::value::{boolean, choice, integer, line, text};
+use super::super::value::{boolean, choice, integer, line, text, word};
 use super::{DAY, HOUR, millis, once, secs};
 use crate::ids::NodeId;
 
@@ -60,12 +61,27 @@ pub(super) fn tls(mut s: Section<'_>, files: Files<'_>) -> Tls {
     }
 }
 
-pub(super) fn store(mut s: Section<'_>) -> Store {
+pub(super) fn store(mut s: Section<'_>, files: Files<'_>) -> Store {
     let parse = |v: &config::Value| match text(v)? {
         "memory:" => Ok(StoreUrl::Memory),
-        _ => Err("must be \"memory:\": this version runs as a single node".to_owned()),
+        url if url.starts_with("redis://") || url.starts_with("rediss://") => Ok(StoreUrl::Redis(Secret::new(url))),
+        _ => Err("must be \"memory:\", or begin with redis:// or rediss://".to_owned()),
     };
-    Store { url: s.or("url", StoreUrl::Memory, parse) }
+    let store = Store {
+        url: s.or("url", StoreUrl::Memory, parse),
+        prefix: s.or("prefix", "portcullis".to_owned(), word(64)),
+        cluster_key_file: s.optional("cluster_key_file", |v| files.path(v)),
+        naming_key_file: s.optional("naming_key_file", |v| files.path(v)),
+        may_evict: s.or("may_evict", false, boolean),
+    };
+    if matches!(store.url, StoreUrl::Redis(_)) {
+        for (key, file) in [("cluster_key_file", &store.cluster_key_file), ("naming_key_file", &store.naming_key_file)] {
+            if file.is_none() && !s.has(key) {
+                s.report().refuse(s.key(key), "is missing: nodes that share a Redis need it, the same on all of them");
+            }
+        }
+    }
+    store
 }
 
 pub(super) fn log(mut s: Section<'_>) -> Log {
