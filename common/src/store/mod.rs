@@ -41,6 +41,9 @@ mod letter;
 /// The embedded store of a single process.
 pub mod memory;
 
+/// The store of a fleet: Redis 7 or Valkey.
+pub mod redis;
+
 /// The suite that every implementation of the traits has to pass.
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;

@@ -1,0 +1,128 @@
+//! The store of a fleet: Redis 7.0 or later, or Valkey.
+//!
+//! Every decision is one script on one partition (`script.rs`, `lua/`), all keys come from `keys.rs`, and everything
+//! goes over one connection (`link.rs`). A call on an unreachable store ends with
+//! [`StoreFault::Unavailable`](super::StoreFault::Unavailable) after the command timeout; nothing is queued or retried.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::PushInfo;
+use tokio::sync::{mpsc, watch};
+
+/// Names of keys.
+mod keys;
+
+/// The connection.
+mod link;
+
+/// Atomic decisions.
+mod script;
+
+pub use keys::BadPrefix;
+pub use link::LinkState;
+
+/// How to use a Redis.
+#[derive(Clone)]
+pub struct RedisOptions {
+    /// The first part of every key: 1 to 64 of `A-Z a-z 0-9 . _ -`. Fleets with different prefixes share nothing.
+    pub prefix: String,
+    /// Names users, rooms and tickets in keys: permanent, secret, the same on all nodes. Another key is another store.
+    pub naming_key: [u8; 32],
+    /// How long a call waits for its answer, waiting for a connection included.
+    pub command_timeout: Duration,
+    /// How long a try to connect may take.
+    pub connect_timeout: Duration,
+    /// How long what is kept for a user or a room outlives its last change. Must be longer than a session may last,
+    /// or the store forgets sessions that are there.
+    pub keep: Duration,
+    /// Goes on with a server that may evict keys under memory pressure, which forgets bans and sessions silently.
+    pub may_evict: bool,
+}
+
+impl RedisOptions {
+    /// The defaults under a naming key.
+    #[must_use]
+    pub fn new(naming_key: [u8; 32]) -> Self {
+        Self {
+            prefix: "portcullis".to_owned(),
+            naming_key,
+            command_timeout: Duration::from_millis(500),
+            connect_timeout: Duration::from_secs(2),
+            keep: Duration::from_secs(8 * 24 * 3_600),
+            may_evict: false,
+        }
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions")
+            .field("prefix", &self.prefix)
+            .field("command_timeout", &self.command_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("keep", &self.keep)
+            .field("may_evict", &self.may_evict)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a store could not be opened. Never quotes the URL.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ConnectFault {
+    /// The URL is not one.
+    #[error("the store's URL is not of the form redis[s]://[user:password@]host[:port][/database]")]
+    Url,
+    /// See [`BadPrefix`].
+    #[error(transparent)]
+    Prefix(#[from] BadPrefix),
+    /// Not reached, or it refused us.
+    #[error("the store could not be opened: {0}")]
+    Unreachable(Arc<str>),
+    /// The server's `maxmemory-policy`.
+    #[error("the store may evict keys: set its maxmemory-policy to noeviction")]
+    Evicts,
+}
+
+/// What every role works with.
+#[allow(dead_code, reason = "read by the roles")]
+struct Base {
+    link: link::Link,
+    keys: keys::Keys,
+    /// [`RedisOptions::keep`].
+    keep: Duration,
+}
+
+/// An open Redis; the roles are made from it.
+pub struct RedisStore {
+    base: Arc<Base>,
+    /// What the server pushes, for the bus.
+    #[allow(dead_code, reason = "for the bus")]
+    pushes: mpsc::Receiver<PushInfo>,
+}
+
+impl RedisStore {
+    /// Opens the store behind `url` (`redis://` or `rediss://`). The connection's tasks run on the runtime on which
+    /// this is awaited; once open, the connection comes back by itself whatever happens to the server.
+    ///
+    /// # Errors
+    /// See [`ConnectFault`].
+    pub async fn connect(url: &str, options: &RedisOptions) -> Result<Self, ConnectFault> {
+        let keys = keys::Keys::new(&options.prefix, options.naming_key)?;
+        let (link, pushes) = link::Link::connect(url, options).await?;
+        Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep }), pushes })
+    }
+
+    /// Whether the store answers, now and from now on.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<LinkState> {
+        self.base.link.state()
+    }
+
+    /// How many messages of the bus were dropped because the node was too slow to take them.
+    #[must_use]
+    pub fn pushes_lost(&self) -> u64 {
+        self.base.link.pushes_lost()
+    }
+}

@@ -1,0 +1,79 @@
+//! Scripts: one file of Lua, one atomic decision, one partition.
+//!
+//! Sent by hash; a server that does not know the hash (restarted, failed over, flushed) is sent the text. Lua sees
+//! time as Redis `TIME` and writes integers with `string.format('%.0f')`: its numbers are doubles, exact to 2^53, and
+//! microseconds since 1970 stay below that until 2255.
+
+use redis::{Cmd, FromRedisValue, ToRedisArgs};
+
+use super::link::Link;
+use crate::store::StoreFault;
+
+/// What a script does, as the server is told by its first line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Does {
+    /// Only reads.
+    Reads,
+    /// May need memory; refused as a whole when there is none, and that is [`StoreFault::Full`].
+    Grows,
+    /// Gives memory back, or hardly needs any: runs on a full server too, else nobody could leave it.
+    Shrinks,
+}
+
+/// A script's text and hash.
+pub(super) struct Script {
+    text: String,
+    sha: String,
+}
+
+impl Script {
+    /// Joins `parts`, libraries first.
+    pub(super) fn new(does: Does, parts: &[&str]) -> Self {
+        let first = match does {
+            Does::Reads => "#!lua flags=no-writes",
+            Does::Grows => "#!lua",
+            Does::Shrinks => "#!lua flags=allow-oom",
+        };
+        let text = std::iter::once(first).chain(parts.iter().copied()).collect::<Vec<_>>().join("\n");
+        let sha = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, sha }
+    }
+
+    /// Runs it; one round trip, two when the server has to be sent the text. All `keys` are of one partition.
+    pub(super) async fn run<T: FromRedisValue>(
+        &self,
+        link: &Link,
+        keys: &[String],
+        args: &Args,
+    ) -> Result<T, StoreFault> {
+        match link.command(&self.call("EVALSHA", &self.sha, keys, args)).await {
+            Err(fault) if fault.is_no_script() => Ok(link.command(&self.call("EVAL", &self.text, keys, args)).await?),
+            other => Ok(other?),
+        }
+    }
+
+    fn call(&self, verb: &str, script: &str, keys: &[String], args: &Args) -> Cmd {
+        let mut command = redis::cmd(verb);
+        command.arg(script).arg(keys.len()).arg(keys);
+        for arg in &args.0 {
+            command.arg(arg.as_slice());
+        }
+        command
+    }
+}
+
+/// What a script is told besides its keys, in the order of `ARGV`.
+#[derive(Default)]
+pub(super) struct Args(Vec<Vec<u8>>);
+
+impl Args {
+    pub(super) fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more; a number as decimal text.
+    pub(super) fn with(mut self, arg: impl ToRedisArgs) -> Self {
+        arg.write_redis_args(&mut self.0);
+        self
+    }
+}
