@@ -89,7 +89,9 @@ fn launch(port: u16, dir: &TempDir, settings: &[&str]) -> Option<Child> {
     command.args(["--maxmemory-policy", "noeviction", "--daemonize", "no", "--dir"]).arg(dir.path()).args(settings);
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn() {
         Ok(child) => child,
-        Err(error) => panic!("redis-server is needed for this test and could not be run ({error}): apt-get install redis-server"),
+        Err(error) => {
+            panic!("redis-server is needed for this test and could not be run ({error}): apt-get install redis-server")
+        }
     };
     let mut log = BufReader::new(child.stdout.take().expect("its output"));
     let mut line = String::new();

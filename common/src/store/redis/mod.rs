@@ -11,6 +11,10 @@ use std::time::Duration;
 use redis::PushInfo;
 use tokio::sync::{mpsc, watch};
 
+use super::Stores;
+use super::bus::Bus;
+use super::control::ControlLog;
+
 /// Names of keys.
 mod keys;
 
@@ -19,6 +23,24 @@ mod link;
 
 /// Atomic decisions.
 mod script;
+
+/// What they answer.
+mod answer;
+
+/// What a dead node left behind.
+mod reap;
+
+/// Session slots.
+mod ledger;
+
+/// Node leases.
+mod lease;
+
+/// Room members.
+mod presence;
+
+/// Connection tickets.
+mod ticket;
 
 pub use keys::BadPrefix;
 pub use link::LinkState;
@@ -86,7 +108,6 @@ pub enum ConnectFault {
 }
 
 /// What every role works with.
-#[allow(dead_code, reason = "read by the roles")]
 struct Base {
     link: link::Link,
     keys: keys::Keys,
@@ -112,6 +133,19 @@ impl RedisStore {
         let keys = keys::Keys::new(&options.prefix, options.naming_key)?;
         let (link, pushes) = link::Link::connect(url, options).await?;
         Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep }), pushes })
+    }
+
+    /// Every role, over this connection; the bus and the control log are the caller's.
+    #[must_use]
+    pub fn stores(&self, bus: Arc<dyn Bus>, control: Arc<dyn ControlLog>) -> Stores {
+        Stores {
+            ledger: Arc::new(ledger::RedisLedger::new(Arc::clone(&self.base))),
+            lease: Arc::new(lease::RedisLeases::new(Arc::clone(&self.base))),
+            bus,
+            presence: Arc::new(presence::RedisPresence::new(Arc::clone(&self.base))),
+            control,
+            tickets: Arc::new(ticket::RedisTickets::new(Arc::clone(&self.base))),
+        }
     }
 
     /// Whether the store answers, now and from now on.

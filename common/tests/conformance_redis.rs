@@ -1,0 +1,91 @@
+//! The Redis store under the suite that every store has to pass, on a real server.
+
+#![allow(clippy::expect_used, reason = "test code")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use portcullis_common::clock::SystemClock;
+use portcullis_common::store::Stores;
+use portcullis_common::store::conformance::{Harness, Step, all, run_matching};
+use portcullis_common::store::memory::MemoryStore;
+use portcullis_common::store::redis::{RedisOptions, RedisStore};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+mod redis;
+
+struct Redis {
+    server: redis::RedisServer,
+    stores: AtomicU32,
+}
+
+impl Redis {
+    fn harness() -> Arc<dyn Harness> {
+        Arc::new(Self { server: redis::RedisServer::start(), stores: AtomicU32::new(0) })
+    }
+}
+
+impl Harness for Redis {
+    /// A prefix of its own is a store of its own.
+    fn fresh(&self) -> Step<'_, Stores> {
+        Box::pin(async {
+            let prefix = format!("check-{}", self.stores.fetch_add(1, Ordering::Relaxed));
+            // a machine that is busy with other tests is no fault of the store
+            let patient = Duration::from_secs(20);
+            let options = RedisOptions {
+                prefix,
+                command_timeout: patient,
+                connect_timeout: patient,
+                ..RedisOptions::new([7; 32])
+            };
+            let store = RedisStore::connect(&self.server.url(), &options).await.expect("a server");
+            let rest = MemoryStore::new(Arc::new(SystemClock::default()), Box::new(StdRng::seed_from_u64(1)));
+            store.stores(rest.bus, rest.control)
+        })
+    }
+
+    fn advance(&self, d: Duration) -> Step<'_, ()> {
+        Box::pin(tokio::time::sleep(d))
+    }
+
+    fn jumps(&self) -> bool {
+        false
+    }
+
+    fn spawn(&self, work: Step<'static, ()>) -> Step<'static, ()> {
+        let task = tokio::spawn(work);
+        Box::pin(async move {
+            if let Err(error) = task.await {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        })
+    }
+}
+
+/// Runs the checks of these roles; all must be there and pass.
+async fn passes(roles: &[&str]) {
+    let harness = Redis::harness();
+    for role in roles {
+        let checks = all().filter(|(name, _)| name == role).count();
+        let outcome = run_matching(Arc::clone(&harness), &format!("{role}::")).await;
+        assert!(outcome.failed.is_empty(), "{}", outcome.failed.join("\n"));
+        assert!(checks > 0 && outcome.passed + outcome.skipped == checks, "{role}: {outcome:?} of {checks}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_redis_ledger_keeps_every_promise() {
+    passes(&["session", "session_resume"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_redis_ledger_keeps_its_promises_to_many_at_once() {
+    passes(&["session_race"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_leases_presence_and_tickets_keep_every_promise() {
+    passes(&["lease", "presence", "ticket"]).await;
+}
