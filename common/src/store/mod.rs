@@ -38,6 +38,9 @@ pub mod replay;
 /// What stands inside a record.
 mod letter;
 
+/// How the entries of the control log merge.
+mod merge;
+
 /// The embedded store of a single process.
 pub mod memory;
 

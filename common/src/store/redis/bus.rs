@@ -327,8 +327,12 @@ impl Hub {
         answer.await.map_err(gone)?
     }
 
-    async fn enter(&self, node: &NodeId, name: &RoomName, answer: oneshot::Receiver<Result<(), StoreFault>>) -> Result<Position, StoreFault> {
-        let _ = node;
+    /// The room's position, taken when the subscription stands.
+    async fn enter(
+        &self,
+        name: &RoomName,
+        answer: oneshot::Receiver<Result<(), StoreFault>>,
+    ) -> Result<Position, StoreFault> {
         answer.await.map_err(gone)??;
         let (keys, _) = self.room_keys(name);
         let args = Args::new().with(self.epoch()).with(LINGER_MS);
@@ -349,7 +353,7 @@ impl Hub {
             self.wish(Wish::Subscribe(channel.clone(), Some(reply)));
             (room.birth, room.join(&node))
         };
-        let entered = self.enter(&node, &name, answer).await;
+        let entered = self.enter(&name, answer).await;
         if joins {
             let place = entered.as_ref().ok().copied();
             self.with_room(&channel, Some(birth), |room, desk| room.joined(&node, place, desk));
@@ -468,13 +472,21 @@ impl Bus for RedisBus {
 
     fn recover(&self, room: RoomName, since: Position, limit: usize) -> StoreFuture<'_, Recovery> {
         Box::pin(async move {
-            let limit = limit.min(PAGE);
-            let kept = self.0.reader().after(&room, since, limit).await?;
-            let Some(position) = kept.position else {
+            let mut found = self.0.reader().after(&room, since, limit).await?;
+            let Some(position) = found.position else {
                 let position = Position { offset: 0, epoch: 0 };
                 return Ok(Recovery { records: Vec::new(), complete: false, position });
             };
-            Ok(recovery(&room, kept.records, position, since, limit))
+            let (mut records, mut page) = (Vec::new(), PAGE.min(limit));
+            // a page that is not full was the last
+            while found.records.len() == page && records.len() + page < limit {
+                records.append(&mut found.records);
+                page = PAGE.min(limit - records.len());
+                let Some(last) = records.last().map(|arrival: &Arrival| arrival.position) else { break };
+                found = self.0.reader().after(&room, last, page).await?;
+            }
+            records.append(&mut found.records);
+            Ok(recovery(&room, records, found.position.unwrap_or(position), since, limit))
         })
     }
 
