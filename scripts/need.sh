@@ -27,6 +27,10 @@ need_python() {
     need "Python's venv" python3-venv python3 -c 'import ensurepip, venv'
 }
 
+need_redis() {
+  need "redis-server" redis-server redis-server --version
+}
+
 need_browser() {
   need "node 20 or newer" nodejs node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' &&
     need "npm" npm npm --version &&

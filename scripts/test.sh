@@ -3,7 +3,7 @@
 #
 #   format → lints → build → tests → doc tests → Autobahn (selection) → browser → licences (where cargo-deny is installed)
 #
-# Missing Debian packages (python3-venv, chromium) are installed when this runs as root. Nothing is asked, nothing needs
+# Missing Debian packages (python3-venv, redis-server, chromium) are installed when this runs as root. Nothing is asked, nothing needs
 # a terminal. Every stage goes on when another has failed, unless it needs what was not built. Logs: out/test/.
 # Exit status: 0 only when nothing failed. STAGES="lints tests" runs a choice.
 set -uo pipefail
@@ -85,6 +85,7 @@ tests() {
 export -f tests
 
 if ! need_python; then note tools 0 1 0 "python3 with venv is needed"; fi
+if ! need_redis; then note tools 0 1 0 "redis-server is needed"; fi
 
 stage format 120 cargo fmt --all -- --check --color never
 stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -22,8 +22,8 @@ struct Redis {
 }
 
 impl Redis {
-    fn harness() -> Arc<dyn Harness> {
-        Arc::new(Self { server: redis::RedisServer::start(), stores: AtomicU32::new(0) })
+    fn harness(server: redis::RedisServer) -> Arc<dyn Harness> {
+        Arc::new(Self { server, stores: AtomicU32::new(0) })
     }
 }
 
@@ -65,8 +65,8 @@ impl Harness for Redis {
 }
 
 /// Runs the checks of these roles; all must be there and pass.
-async fn passes(roles: &[&str]) {
-    let harness = Redis::harness();
+async fn passes(server: redis::RedisServer, roles: &[&str]) {
+    let harness = Redis::harness(server);
     for role in roles {
         let checks = all().filter(|(name, _)| name == role).count();
         let outcome = run_matching(Arc::clone(&harness), &format!("{role}::")).await;
@@ -77,15 +77,21 @@ async fn passes(roles: &[&str]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_redis_ledger_keeps_every_promise() {
-    passes(&["session", "session_resume"]).await;
+    passes(redis::RedisServer::start(), &["session", "session_resume"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_redis_ledger_keeps_its_promises_to_many_at_once() {
-    passes(&["session_race"]).await;
+    passes(redis::RedisServer::start(), &["session_race"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis_leases_presence_and_tickets_keep_every_promise() {
-    passes(&["lease", "presence", "ticket"]).await;
+    passes(redis::RedisServer::start(), &["lease", "presence", "ticket"]).await;
+}
+
+/// What runs here runs on any cluster: every script was given all its keys, and all of one hash slot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_script_leaves_its_hash_slot() {
+    passes(redis::RedisServer::start_cluster(), &["session", "session_resume", "lease", "presence", "ticket"]).await;
 }

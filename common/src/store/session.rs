@@ -130,8 +130,8 @@ pub trait SessionLedger: Send + Sync {
     ///
     /// Idempotent: a holder that has a slot gets `Held` again (detached: it is live again), one that waits gets the
     /// same `Evicting` again, both with a new `seq`. The same sid and generation on the same node in another life of
-    /// that node takes the slot over in place: so a node re-asserts its sessions after its lease lapsed. Any other
-    /// holder of a sid that has a slot is an old one and gets `Full`: a session never has two slots.
+    /// that node takes the slot, or the wait, over in place: so a node re-asserts its sessions after its lease lapsed.
+    /// Any other holder of a sid that has a slot or waits for one gets `Full`: a session never has two slots.
     ///
     /// # Errors
     /// [`super::StoreFault::Full`] at the store's own bound on sessions.

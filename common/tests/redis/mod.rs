@@ -36,6 +36,28 @@ impl RedisServer {
         panic!("redis-server did not start on any of {TRIES} ports");
     }
 
+    /// Starts one that is a whole Redis Cluster by itself: it refuses a script that is given, or reaches for, keys of
+    /// two hash slots.
+    pub fn start_cluster() -> Self {
+        let server = Self::start_with(&["--cluster-enabled", "yes"]);
+        server.cli(&["cluster", "addslotsrange", "0", "16383"]);
+        // it waits two seconds before it believes itself
+        for _ in 0..TRIES * 1_000 {
+            if server.cli(&["cluster", "info"]).contains("cluster_state:ok") {
+                return server;
+            }
+        }
+        panic!("the cluster of one never came up");
+    }
+
+    /// What `redis-cli` prints.
+    pub fn cli(&self, words: &[&str]) -> String {
+        let output = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output();
+        let output = output.expect("redis-cli comes with redis-server (Debian: redis-tools)");
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)

@@ -32,6 +32,7 @@ checks![
     removing_a_victim_passes_its_slot_and_removing_a_waiting_newcomer_ends_the_wait,
     a_node_that_lost_its_lease_reasserts_in_its_next_life_without_a_second_slot,
     an_old_holder_of_a_session_gets_no_second_slot,
+    a_session_that_waits_waits_once_whichever_of_its_holders_asks,
     slots_are_listed_oldest_first_with_their_states,
     nodes_are_those_with_a_socket_each_once,
     reap_frees_the_slots_of_a_dead_life_in_batches_and_no_others,
@@ -353,6 +354,22 @@ async fn an_old_holder_of_a_session_gets_no_second_slot(f: Fixture) {
     }
     assert!(f.holds("u", &resumed.holder).await);
     assert_eq!(f.sids("u").await, [1]);
+}
+
+async fn a_session_that_waits_waits_once_whichever_of_its_holders_asks(f: Fixture) {
+    let (first, second) = (f.held("u", 1, 1).await, f.held("u", 2, 1).await);
+    let newcomer = holder(3, 2);
+    assert_eq!(f.evicting("u", &newcomer, 2).await, first);
+    let next_life = Holder { epoch: NodeEpoch(77), ..newcomer.clone() };
+    assert_eq!(f.evicting("u", &next_life, 2).await, first, "its node lost its lease meanwhile");
+    for other in [Holder { generation: 1, ..newcomer.clone() }, holder(3, 3)] {
+        assert!(is_full(&f.acquire("u", &other, 3, OnLimit::EvictOldest).await), "{other:?}");
+    }
+    assert_eq!(f.confirm("u", &second).await, None, "nobody waits for the second");
+    assert_eq!(f.stores.ledger.reap(node(2), life(2), 10).await.unwrap(), 0);
+    assert_eq!(f.confirm("u", &first).await.unwrap().to, next_life);
+    assert_eq!(f.withdraw("u", &newcomer).await, None, "that life is over");
+    assert_eq!(f.sids("u").await, [2, 3]);
 }
 
 async fn slots_are_listed_oldest_first_with_their_states(f: Fixture) {

@@ -151,8 +151,8 @@ impl UserSlots {
         if let Some(entry) = self.0.iter_mut().find(|entry| entry.sid == holder.sid) {
             return Some(reassert(entry, &holder, seq));
         }
-        if let Some(entry) = self.0.iter().find(|entry| entry.awaited_by(&holder)) {
-            return Some(Acquired::Evicting { seq: seq.next(), victim: entry.holder() });
+        if let Some(answer) = self.0.iter_mut().find_map(|entry| rewait(entry, &holder, seq)) {
+            return Some(answer);
         }
         if cap == 0 {
             return Some(Acquired::Full { retry_after: RETRY_FULL });
@@ -343,6 +343,20 @@ fn reassert(entry: &mut Entry, holder: &Holder, seq: &Seq) -> Acquired {
         entry.state = State::Live;
     }
     Acquired::Held { seq: seq.next() }
+}
+
+/// A holder asks again for a sid that waits for `entry`; `None` when another waits for it, or nobody.
+fn rewait(entry: &mut Entry, holder: &Holder, seq: &Seq) -> Option<Acquired> {
+    match &mut entry.state {
+        State::Evicting { by } if by.sid == holder.sid => {
+            if by.node != holder.node || by.generation != holder.generation {
+                return Some(Acquired::Full { retry_after: RETRY_FULL });
+            }
+            by.epoch = holder.epoch;
+            Some(Acquired::Evicting { seq: seq.next(), victim: entry.holder() })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]

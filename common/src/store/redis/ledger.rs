@@ -1,6 +1,6 @@
 //! The session ledger: one hash a user, one script a call, one round trip. The rules are in `lua/slots.lua`.
 //!
-//! Cost of a call in Redis: a read of all slots of one user and a write of the changed one, some 10 to 20 µs.
+//! Cost of a call in Redis: a read of all slots of one user and a write of the changed one, about 20 µs.
 
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;

@@ -92,7 +92,7 @@ pub struct RedisOptions {
     /// How long a try to connect may take.
     pub connect_timeout: Duration,
     /// How long what is kept for a user or a room outlives its last change. Must be longer than a session may last,
-    /// or the store forgets sessions that are there.
+    /// or the store forgets sessions that are there: above `session.absolute_timeout` plus `session.resume_window`.
     pub keep: Duration,
     /// Goes on with a server that may evict keys under memory pressure, which forgets bans and sessions silently.
     pub may_evict: bool,

@@ -40,6 +40,10 @@ impl Script {
     }
 
     /// Runs it; one round trip, two when the server has to be sent the text. All `keys` are of one partition.
+    ///
+    /// Every decision of every role passes here, and scripts count their keys and arguments from the front: so what all
+    /// of them have to be told (the caller's era) goes behind the last key and the last argument, and is compared by
+    /// what [`Script::new`] joins in front.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         link: &Link,

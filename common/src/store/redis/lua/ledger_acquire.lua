@@ -25,6 +25,17 @@ local function reassert(slot)
   return { 'held', int(next_seq()) }
 end
 
+-- The sid waits for this slot: the same session on the same node, perhaps in its next life, or another holder.
+local function rewait(victim)
+  local by = victim.by
+  if by.node ~= holder.node or by.generation ~= holder.generation then
+    return { 'full', RETRY_FULL }
+  end
+  by.epoch = holder.epoch
+  touch(victim)
+  return add({ 'evicting', int(next_seq()) }, victim)
+end
+
 local function evict_oldest()
   for _, slot in ipairs(slots) do
     if slot.state == 'L' then
@@ -58,9 +69,10 @@ local function decide()
       detached = detached + 1
     end
   end
-  local victim = awaited_by(holder)
-  if victim then
-    return add({ 'evicting', int(next_seq()) }, victim)
+  for _, slot in ipairs(slots) do
+    if slot.by and slot.by.sid == holder.sid then
+      return rewait(slot)
+    end
   end
   if cap == 0 then
     return { 'full', RETRY_FULL }

@@ -13,7 +13,7 @@ if not before or before.user ~= user then
   end
   first = redis.call('HINCRBY', KEYS[2], user, 1) == 1
 end
-for _, key in ipairs(KEYS) do
-  redis.call('PEXPIRE', key, ARGV[2])
+for i = 1, 4 do
+  redis.call('PEXPIRE', KEYS[i], ARGV[2])
 end
 return change(first)
