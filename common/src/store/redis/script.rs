@@ -4,7 +4,7 @@
 //! time as Redis `TIME` and writes integers with `string.format('%.0f')`: its numbers are doubles, exact to 2^53, and
 //! microseconds since 1970 stay below that until 2255.
 
-use redis::{Cmd, FromRedisValue, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, Pipeline, ToRedisArgs};
 
 use super::link::Link;
 use crate::store::StoreFault;
@@ -54,6 +54,17 @@ impl Script {
             Err(fault) if fault.is_no_script() => Ok(link.command(&self.call("EVAL", &self.text, keys, args)).await?),
             other => Ok(other?),
         }
+    }
+
+    /// Puts a run into a pipeline, by hash: whoever does that also calls [`Self::load`] when the hash is not known.
+    pub(super) fn queue(&self, pipeline: &mut Pipeline, keys: &[String], args: &Args) {
+        pipeline.add_command(self.call("EVALSHA", &self.sha, keys, args));
+    }
+
+    /// Sends the server the text.
+    pub(super) async fn load(&self, link: &Link) -> Result<(), StoreFault> {
+        let loaded: Result<String, _> = link.command(redis::cmd("SCRIPT").arg("LOAD").arg(&self.text)).await;
+        loaded.map(drop).map_err(StoreFault::from)
     }
 
     fn call(&self, verb: &str, script: &str, keys: &[String], args: &Args) -> Cmd {
