@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_common::ids::{NodeId, RoomName, SessionId};
 use portcullis_common::store::StoreFault;
-use portcullis_common::store::bus::{Bus, BusSink, Delivery, NodeMail, Position};
+use portcullis_common::store::bus::{Bus, BusSink, Delivery, NodeMail, Position, Record};
 use tokio::sync::oneshot;
 
 use crate::events::HubRefused;
@@ -146,6 +146,23 @@ impl NodeBus {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&sid);
     }
 
+    /// The store is lost: the members on this node get the message all the same, marked, without a place in the order.
+    pub fn deliver_degraded(&self, room: &RoomName, record: &Record) {
+        for worker in self.workers_in(room) {
+            self.push(worker, HubMail::Degraded(room.clone(), record.clone()));
+        }
+    }
+
+    /// The workers with members in a room.
+    fn workers_in(&self, room: &RoomName) -> impl Iterator<Item = usize> + use<> {
+        let mut left = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(room).copied().unwrap_or(0);
+        std::iter::from_fn(move || {
+            let worker = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(worker)
+        })
+    }
+
     fn push(&self, worker: usize, mail: HubMail) {
         let Some(queue) = self.queues.get(worker) else { return };
         let own = PUBLISHING.get().is_some_and(|w| usize::from(w) == worker);
@@ -157,11 +174,7 @@ impl NodeBus {
 
 impl BusSink for NodeBus {
     fn deliver(&self, delivery: Delivery) {
-        let mask = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(&delivery.room).copied().unwrap_or(0);
-        let mut left = mask;
-        while left != 0 {
-            let worker = left.trailing_zeros() as usize;
-            left &= left - 1;
+        for worker in self.workers_in(&delivery.room) {
             self.push(worker, HubMail::Room(delivery.clone()));
         }
     }

@@ -29,7 +29,7 @@ pub async fn drain(node: &Arc<Node>, listening: &Listening) {
     // whoever is left came in while the rest was told
     tell(&node.registry.select(usize::MAX, |_| true), &Stop::Drain(Duration::ZERO));
     settled(node, node.config.session.close_timeout, |node| node.caps.total() == 0).await;
-    if let Err(fault) = node.stores.lease.release(node.config.node.id.clone(), node.epoch).await {
+    if let Err(fault) = node.stores.lease.release(node.config.node.id.clone(), node.epoch()).await {
         crate::events::StoreFailed { call: "lease.release", fault: &fault }.emit(&node.metrics);
     }
     listening.stop().await;

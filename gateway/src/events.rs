@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use portcullis_common::ids::{RequestId, SessionId, UserId};
+use portcullis_common::ids::{NodeId, RequestId, SessionId, UserId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::wire::code::Close;
 use portcullis_common::wire::reject::Reject;
@@ -198,6 +198,21 @@ impl PanicCaught {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.panics.get_or_create(&Part { part: self.part }).inc();
         tracing::error!(event = "panic_caught", part = self.part);
+    }
+}
+
+/// The node's lease lapsed and a new life began; its sessions re-assert themselves.
+pub struct LeaseLapsed<'a> {
+    /// The node.
+    pub node: &'a NodeId,
+    /// How many sessions have to.
+    pub sessions: usize,
+}
+
+impl LeaseLapsed<'_> {
+    /// Log only.
+    pub fn emit(&self) {
+        tracing::warn!(event = "lease_lapsed", node = %self.node, sessions = self.sessions);
     }
 }
 

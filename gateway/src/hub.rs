@@ -21,6 +21,8 @@ use crate::wire_out;
 pub enum HubMail {
     /// A message of a room with members here.
     Room(Delivery),
+    /// A message of a room with members here that no store has placed.
+    Degraded(RoomName, Record),
     /// A message for some sessions here: places in the worker's table, checked by session id.
     Peers(Vec<(u32, SessionId)>, Record),
 }
@@ -29,7 +31,7 @@ impl HubMail {
     fn weight(&self) -> usize {
         match self {
             Self::Room(delivery) => delivery.record.body.len(),
-            Self::Peers(_, record) => record.body.len(),
+            Self::Degraded(_, record) | Self::Peers(_, record) => record.body.len(),
         }
     }
 }
@@ -248,6 +250,16 @@ impl Hub {
                     let frame =
                         frames.get(member.peer.protocol, || wire_out::delivery(&delivery, member.peer.protocol));
                     self.deliver(&member.peer, frame);
+                }
+            }
+            HubMail::Degraded(room, record) => {
+                let rooms = self.rooms.borrow();
+                let mut frames = Variants::default();
+                for member in rooms.get(&room).into_iter().flatten() {
+                    if record.exclude != Some(member.peer.sid) {
+                        let protocol = member.peer.protocol;
+                        self.deliver(&member.peer, frames.get(protocol, || wire_out::degraded(&record, protocol)));
+                    }
                 }
             }
             HubMail::Peers(places, record) => {

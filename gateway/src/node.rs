@@ -10,7 +10,8 @@ use portcullis_common::clock::{Clock, Mono};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
-use tokio::sync::Notify;
+use portcullis_common::store::redis::LinkState;
+use tokio::sync::{Notify, watch};
 
 use crate::accept::io::Io;
 use crate::admit::address::{AddressTable, ConnectionCaps};
@@ -20,9 +21,10 @@ use crate::bus::NodeBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Policy;
 use crate::route::rooms::RoomBook;
-use crate::session::manager::{Estate, LEASE, ManagerHandle};
+use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
+use crate::session::membership::Membership;
 use crate::session::registry::Registry;
-use crate::store;
+use crate::store::{self, Opened};
 
 /// A worker whose sweep has not run for this long counts as dead.
 const WORKER_SILENCE: Duration = Duration::from_secs(5);
@@ -33,8 +35,10 @@ pub struct Node {
     pub config: Config,
     /// The only source of time.
     pub clock: Arc<dyn Clock>,
-    /// This life of the node.
-    pub epoch: NodeEpoch,
+    /// The present life of the node.
+    pub life: Arc<Life>,
+    /// Which lives of the fleet are over.
+    pub membership: Arc<Membership>,
     /// Shared state.
     pub stores: Stores,
     /// The node's end of the bus.
@@ -58,6 +62,7 @@ pub struct Node {
     draining: AtomicBool,
     following: AtomicBool,
     drain_asked: Arc<Notify>,
+    link: Option<watch::Receiver<LinkState>>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -123,7 +128,7 @@ impl Node {
         }
         let (verifier, rooms) = compile(&config, &clock)?;
         let epoch = NodeEpoch::random(&mut rand::rng());
-        let stores = store::open(&config, epoch, &clock).await?;
+        let Opened { stores, link } = store::open(&config, epoch, &clock).await?;
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));
@@ -140,11 +145,13 @@ impl Node {
             addresses: AddressTable::new(&config.limit),
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
-            epoch,
+            life: Arc::new(Life::new(epoch)),
+            membership: Arc::default(),
             bus: Arc::new(bus),
             draining: AtomicBool::new(false),
             following: AtomicBool::new(false),
             drain_asked: Arc::default(),
+            link,
             runtime: tokio::runtime::Handle::current(),
             config,
             clock,
@@ -161,13 +168,20 @@ impl Node {
     /// Lease, control log, bus: in this order, because a node that is not known must not act.
     async fn join_fleet(self: &Arc<Self>) -> Result<(), StartError> {
         let id = self.config.node.id.clone();
-        if !self.stores.lease.take(id.clone(), self.epoch, LEASE).await? {
-            return Err(StartError::NodeIdTaken);
+        // the life before this one may have ended without a word: then its lease runs out
+        let until = self.clock.mono().after(LEASE + Duration::from_secs(2));
+        while !self.stores.lease.take(id.clone(), self.epoch(), LEASE).await? {
+            if self.clock.mono() >= until {
+                return Err(StartError::NodeIdTaken);
+            }
+            actix_rt::time::sleep(Duration::from_millis(500)).await;
         }
         let asked = Arc::clone(&self.drain_asked);
         let manager = ManagerHandle::start(Arc::new(Estate {
             node: id,
-            epoch: self.epoch,
+            life: Arc::clone(&self.life),
+            membership: Arc::clone(&self.membership),
+            clock: Arc::clone(&self.clock),
             registry: Arc::clone(&self.registry),
             bans: Arc::clone(&self.bans),
             lease: Arc::clone(&self.stores.lease),
@@ -179,6 +193,12 @@ impl Node {
         self.bus.attach(manager);
         self.verifier.start();
         Ok(())
+    }
+
+    /// The epoch of the present life.
+    #[must_use]
+    pub fn epoch(&self) -> NodeEpoch {
+        self.life.epoch()
     }
 
     /// `memory` or `redis`, for `/health`.
@@ -236,6 +256,13 @@ impl Node {
     pub fn hsts_for_http(&self) -> Option<Duration> {
         let tls = &self.config.tls;
         Some(tls.hsts_max_age).filter(|age| tls.mode != TlsMode::Off && !age.is_zero())
+    }
+
+    /// What does not work at the moment although the node is ready: live sessions go on, new ones are refused.
+    #[must_use]
+    pub fn degraded(&self) -> Vec<&'static str> {
+        let down = self.link.as_ref().is_some_and(|link| *link.borrow() == LinkState::Down);
+        down.then_some("the store does not answer").into_iter().collect()
     }
 
     /// Why no new connection should be sent here; empty when ready.

@@ -11,24 +11,33 @@ use portcullis_common::config::secret::Secret;
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
 use portcullis_common::store::keyring::Keyring;
-use portcullis_common::store::record::{Issuer, Sealer};
 use portcullis_common::store::memory::MemoryStore;
-use portcullis_common::store::redis::{RedisOptions, RedisStore, Trust};
+use portcullis_common::store::record::{Issuer, Sealer};
+use portcullis_common::store::redis::{LinkState, RedisOptions, RedisStore, Trust};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tokio::sync::watch;
 
 use crate::node::StartError;
 
 /// A session's slot must not be forgotten while it lives: kept so much longer than a session may last.
 const SLACK: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
+/// An open store.
+pub struct Opened {
+    /// Its roles.
+    pub stores: Stores,
+    /// Whether it answers; `None` where it always does.
+    pub link: Option<watch::Receiver<LinkState>>,
+}
+
 /// Opens the configured store. Its tasks run on the present runtime.
 ///
 /// # Errors
 /// Key files that are not what they should be, with their configuration path; a store that cannot be reached.
-pub async fn open(config: &Config, epoch: NodeEpoch, clock: &Arc<dyn Clock>) -> Result<Stores, StartError> {
+pub async fn open(config: &Config, epoch: NodeEpoch, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
     match &config.store.url {
-        StoreUrl::Memory => Ok(MemoryStore::new(Arc::clone(clock), rng())),
+        StoreUrl::Memory => Ok(Opened { stores: MemoryStore::new(Arc::clone(clock), rng()), link: None }),
         StoreUrl::Redis(url) => fleet(config, url, epoch, clock).await,
     }
 }
@@ -37,7 +46,7 @@ fn rng() -> Box<StdRng> {
     Box::new(StdRng::from_os_rng())
 }
 
-async fn fleet(config: &Config, url: &Secret, epoch: NodeEpoch, clock: &Arc<dyn Clock>) -> Result<Stores, StartError> {
+async fn fleet(config: &Config, url: &Secret, epoch: NodeEpoch, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
     let (naming_key, keyring) = keys(config)?;
     let mut options = RedisOptions::new(naming_key);
     options.prefix.clone_from(&config.store.prefix);
@@ -53,7 +62,8 @@ async fn fleet(config: &Config, url: &Secret, epoch: NodeEpoch, clock: &Arc<dyn 
     };
     let bus = store.bus(&trust, rng()).ok_or_else(|| at("was opened twice".to_owned()))?;
     let control = store.control(&trust);
-    Ok(store.stores(Arc::new(bus), Arc::new(control)))
+    let link = Some(store.state());
+    Ok(Opened { stores: store.stores(Arc::new(bus), Arc::new(control)), link })
 }
 
 /// Reads both key files; also for `check-config`.
@@ -63,8 +73,8 @@ async fn fleet(config: &Config, url: &Secret, epoch: NodeEpoch, clock: &Arc<dyn 
 pub fn keys(config: &Config) -> Result<([u8; 32], Keyring), StartError> {
     let store = &config.store;
     let naming = text(store.naming_key_file.as_deref()).and_then(|text| naming_key(&text));
-    let cluster = text(store.cluster_key_file.as_deref())
-        .and_then(|text| Keyring::parse(&text).map_err(|bad| bad.to_string()));
+    let cluster =
+        text(store.cluster_key_file.as_deref()).and_then(|text| Keyring::parse(&text).map_err(|bad| bad.to_string()));
     match (naming, cluster) {
         (Ok(naming), Ok(cluster)) => Ok((naming, cluster)),
         (naming, cluster) => {

@@ -14,9 +14,7 @@ use actix_http::Request;
 use actix_http::h1::Codec;
 use portcullis_common::clock::UnixMs;
 use portcullis_common::config::model::Issuer;
-use portcullis_common::ids::{RequestId, SessionId};
-use portcullis_common::store::bus::NodeMail;
-use portcullis_common::store::session::{Acquire, Acquired, Holder};
+use portcullis_common::ids::RequestId;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +25,8 @@ use crate::admit::bans::BanTable;
 use crate::admit::credential::Source;
 use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
-use crate::events::{HandshakeRefused, SessionOpened, SlotTaken, StoreFailed};
+use crate::events::{HandshakeRefused, SessionOpened};
+use crate::session::acquire;
 use crate::session::connection::{Connection, Turn};
 use crate::session::guard::{Place, Slot};
 use crate::session::manager::tell;
@@ -39,8 +38,6 @@ use crate::{answer, tickets};
 
 /// How long all of admission may take once the request head is there; JWKS and an eviction fit in.
 const ADMISSION: Duration = Duration::from_secs(5);
-/// How long a newcomer waits for its victim to go.
-const EVICTION: Duration = Duration::from_secs(1);
 /// How long a refused peer may take to read its answer.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -116,7 +113,7 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -
     })?;
     let identity = authenticate(worker, &facts).await?;
     node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, node.clock.wall())?;
-    let (slot, seq) = acquire(worker, &identity).await?;
+    let (slot, seq) = acquire::slot(worker, &identity).await?;
     Ok(Admitted { facts, identity, slot, seq })
 }
 
@@ -156,44 +153,6 @@ fn cookie_fits(issuers: &[Issuer], facts: &Facts, identity: &Identity) -> bool {
         }
         _ => true,
     }
-}
-
-/// A slot in the ledger, by eviction if the policy says so.
-async fn acquire(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64), Reject> {
-    let node = &worker.node;
-    let rules = &node.config.session;
-    let holder = Holder {
-        sid: SessionId::random(&mut rand::rng()),
-        node: node.config.node.id.clone(),
-        epoch: node.epoch,
-        generation: 0,
-    };
-    let user = identity.user.clone();
-    let request =
-        Acquire { user: user.clone(), holder: holder.clone(), cap: rules.max_per_user, on_limit: rules.on_limit };
-    // from here on the slot is given back whatever happens
-    let slot = Slot::asked(worker, user.clone(), holder.clone());
-    let passed = node.bus.await_slot(holder.sid);
-    let answer = node.stores.ledger.acquire(request).await.map_err(|fault| {
-        StoreFailed { call: "ledger.acquire", fault: &fault }.emit(&node.metrics);
-        Reject::new(Code::StoreUnavailable, "the ledger did not answer").retry(Duration::from_secs(1))
-    })?;
-    let seq = match answer {
-        Acquired::Held { seq } => seq,
-        Acquired::Full { retry_after } => {
-            return Err(Reject::new(Code::SessionLimit, "the user's cap").retry(retry_after));
-        }
-        Acquired::Evicting { victim, .. } => {
-            let mail = NodeMail::Evict { user, victim: victim.clone() };
-            let sent = worker.with_bus(|| node.stores.bus.send(victim.node, mail)).await;
-            match (sent, actix_rt::time::timeout(EVICTION, passed).await) {
-                (Ok(true), Ok(Ok(seq))) => seq,
-                _ => return Err(Reject::new(Code::SessionLimit, "the victim did not go in time").retry(EVICTION)),
-            }
-        }
-    };
-    SlotTaken { session: slot.holder().sid, user: &identity.user, seq }.emit();
-    Ok((slot.held(), seq))
 }
 
 /// Bans and revocations, of the address and of who it is.

@@ -52,6 +52,14 @@ pub fn delivery(delivery: &Delivery, protocol: Protocol) -> Bytes {
     frame(&json, protocol)
 }
 
+/// A room's message that no store has placed.
+#[must_use]
+pub fn degraded(record: &Record, protocol: Protocol) -> Bytes {
+    let mut json = Vec::with_capacity(record.body.len() + 32);
+    reply::put_degraded(&mut json, &record.body);
+    frame(&json, protocol)
+}
+
 /// A message to a user, which has no place in any order.
 #[must_use]
 pub fn direct(record: &Record, protocol: Protocol) -> Bytes {

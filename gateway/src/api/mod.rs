@@ -46,8 +46,9 @@ async fn health(node: Data<Node>) -> impl Responder {
     HttpResponse::Ok().insert_header((CACHE_CONTROL, "no-store")).json(json!({
         "status": status,
         "reasons": reasons,
+        "degraded": node.degraded(),
         "node": node.id(),
-        "epoch": node.epoch.to_string(),
+        "epoch": node.epoch().to_string(),
         "version": env!("CARGO_PKG_VERSION"),
         "uptimeMs": node.clock.mono().0,
         "sessions": node.registry.count(),

@@ -4,14 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use portcullis_common::ids::{RoomName, UserId};
+use portcullis_common::config::model::OnLimit;
+use portcullis_common::ids::{NodeEpoch, RoomName, UserId};
 use portcullis_common::store::StoreFault;
-use portcullis_common::store::bus::Published;
-use portcullis_common::wire::code::Code;
+use portcullis_common::store::bus::{Published, Record};
+use portcullis_common::store::presence::Occupant;
+use portcullis_common::store::session::{Acquire, Acquired};
+use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::{Ack, Acked, HealthCheck};
 
 use crate::admit::auth::{AuthError, Identity};
+use crate::bus;
 use crate::events::StoreFailed;
 use crate::node::Node;
 use crate::pipeline::{Action, Passed, Target};
@@ -45,8 +49,8 @@ pub struct Done {
 
 /// What a store call, or a token check, came to.
 pub enum Outcome {
-    /// A room message was taken, or not.
-    Published(Result<Published, StoreFault>),
+    /// A room message was taken, or not; then it is delivered on this node only.
+    Published(Result<Published, StoreFault>, Record),
     /// A user message was taken (true: a duplicate), or not.
     Sent(Result<bool, StoreFault>),
     /// A room was entered, or not.
@@ -55,6 +59,8 @@ pub enum Outcome {
     Left,
     /// Who is in a room.
     Present(Result<(Vec<UserId>, usize), StoreFault>),
+    /// The slot was claimed in a new life of the node, or not.
+    Reasserted(Result<bool, StoreFault>),
     /// A token was checked.
     Token(Box<Result<Identity, AuthError>>),
 }
@@ -88,6 +94,28 @@ pub fn dispatch(session: &mut Session, passed: Passed<'_>, turn: &mut Turn<'_, '
     }
 }
 
+/// The node began a new life: the session claims its slot, and its place in every room, in the name of it.
+pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>) -> Next {
+    let Some(holder) = session.place.rename(epoch) else { return Next::Go };
+    let node = Arc::clone(&turn.worker.node);
+    let user = session.identity.user.clone();
+    let rooms = turn.peer.rooms.borrow().clone();
+    let work = async move {
+        let occupant = Occupant { sid: holder.sid, user: user.clone(), node: holder.node.clone(), epoch };
+        let cap = node.config.session.max_per_user;
+        let request = Acquire { user, holder, cap, on_limit: OnLimit::Reject };
+        let answer = async {
+            let held = matches!(node.stores.ledger.acquire(request).await?, Acquired::Held { .. });
+            for room in rooms.into_iter().filter(|_| held) {
+                node.stores.presence.enter(room, occupant.clone()).await?;
+            }
+            Ok(held)
+        };
+        Done { id: None, room: None, outcome: Outcome::Reasserted(answer.await) }
+    };
+    session.call(work, false, turn)
+}
+
 async fn check_token(node: &Node, token: &str, client: IpAddr) -> Result<Identity, AuthError> {
     let result = node.verifier.verify(token).await;
     if matches!(result, Err(AuthError::Bad(_))) {
@@ -112,10 +140,17 @@ pub fn settle(
         Reject::new(Code::StoreUnavailable, "the store did not answer").retry(STORE_RETRY)
     };
     match outcome {
-        Outcome::Published(published) => {
-            let Published { position, duplicate } = published.map_err(lost)?;
+        Outcome::Published(Ok(Published { position, duplicate }), _) => {
             session.ack(id, room, Acked::Taken { position: Some(position), duplicate }, turn);
         }
+        Outcome::Published(Err(fault @ StoreFault::Unavailable(_)), record) => {
+            StoreFailed { call: "bus.publish", fault: &fault }.emit(&turn.worker.node.metrics);
+            if let Some(room) = room {
+                bus::publishing(turn.worker.id, || turn.worker.node.bus.deliver_degraded(room, &record));
+            }
+            session.ack(id, room, Acked::Taken { position: None, duplicate: false }, turn);
+        }
+        Outcome::Published(Err(fault), _) => return Err(lost(fault)),
         Outcome::Sent(duplicate) => session.ack(id, room, Acked::Sent { duplicate: duplicate.map_err(lost)? }, turn),
         Outcome::Joined(joined) => {
             let Some(room) = room else { return Ok(()) };
@@ -125,6 +160,14 @@ pub fn settle(
                     turn.worker.hub.leave(room, turn.peer);
                     return Err(lost(fault));
                 }
+            }
+        }
+        Outcome::Reasserted(answer) => {
+            session.place.renamed(answer.as_ref().is_ok_and(|held| *held));
+            // a store that did not answer is asked again by the manager
+            if answer.is_ok_and(|held| !held) {
+                let reject = Reject::new(Code::SessionTerminated, "no slot left in the node's new life");
+                return Err(reject.closing(Close::Terminated));
             }
         }
         Outcome::Left => session.ack(id, room, Acked::Done, turn),

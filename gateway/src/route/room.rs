@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_common::config::model::{History, MessageRule};
-use portcullis_common::ids::{ClientId, RoomName, SessionId, UserId};
+use portcullis_common::ids::{ClientId, NodeEpoch, RoomName, SessionId, UserId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::bus::{Dedupe, Delivery, Position, Record};
 use portcullis_common::store::presence::Occupant;
@@ -152,7 +152,8 @@ pub fn leave(
         return Err(not_member());
     }
     let last = turn.worker.hub.leave(&room, turn.peer);
-    let leaving = Leaving { node: Arc::clone(&turn.worker.node), worker: turn.worker.id, last };
+    let epoch = session.place.holder().epoch;
+    let leaving = Leaving { node: Arc::clone(&turn.worker.node), worker: turn.worker.id, last, epoch };
     let (sid, user) = (turn.peer.sid, session.identity.user.clone());
     let work = async move {
         leaving.run(room.clone(), sid, user).await;
@@ -169,17 +170,19 @@ pub struct Leaving {
     pub worker: u16,
     /// The hub has nobody in the room any more.
     pub last: bool,
+    /// The life of the node in which the session entered.
+    pub epoch: NodeEpoch,
 }
 
 impl Leaving {
     /// Tells store and room. A store that does not answer forgets the session when this node's life is reaped.
     pub async fn run(self, room: RoomName, sid: SessionId, user: UserId) {
-        let Self { node, worker, last } = self;
+        let Self { node, worker, last, epoch } = self;
         let result = async {
             if last {
                 node.bus.exit(worker, &room).await?;
             }
-            let change = node.stores.presence.exit(room.clone(), sid, node.epoch).await?;
+            let change = node.stores.presence.exit(room.clone(), sid, epoch).await?;
             let rule = node.rooms.find(&room).map(|found| found.rule);
             if let Some(rule) = rule.filter(|rule| rule.presence && change.user_changed) {
                 announce(&node, room.clone(), &user, false, rule.history).await?;
@@ -241,10 +244,11 @@ pub fn publish(
     let keep = node.rooms.may_publish(&room, &subject(session))?.history;
     let record = record(session, message, rule, Some(&room), turn);
     let dedupe = dedupe(session, id.as_deref())?;
+    let kept = record.clone();
     let call = bus::publishing(turn.worker.id, || node.stores.bus.publish(room.clone(), record, dedupe, keep));
     Ok(session.call_ready(
         call,
-        |published| Done { id, room: Some(room), outcome: Outcome::Published(published) },
+        move |published| Done { id, room: Some(room), outcome: Outcome::Published(published, kept) },
         turn,
     ))
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use portcullis_common::clock::Mono;
-use portcullis_common::ids::UserId;
+use portcullis_common::ids::{NodeEpoch, UserId};
 use portcullis_common::store::bus::NodeMail;
 use portcullis_common::store::session::Holder;
 
@@ -39,6 +39,8 @@ pub struct Slot {
     holder: Holder,
     /// The ledger said that it is held; before that, the newcomer may still be waiting for a victim.
     held: bool,
+    /// Asked for in the name of a new life of the node, and not answered yet.
+    renaming: Option<Holder>,
 }
 
 impl Slot {
@@ -46,7 +48,7 @@ impl Slot {
     #[must_use]
     pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
         worker.node.registry.expect(holder.sid);
-        Self { worker: Rc::clone(worker), user, holder, held: false }
+        Self { worker: Rc::clone(worker), user, holder, held: false, renaming: None }
     }
 
     /// The ledger has given it.
@@ -70,8 +72,10 @@ impl Drop for Slot {
             self.worker.node.bus.forget_slot(self.holder.sid);
         }
         self.worker.node.registry.forget(self.holder.sid);
-        let node = Arc::clone(&self.worker.node);
-        conclude(&self.worker, give_back(node, self.user.clone(), self.holder.clone(), self.held));
+        for holder in self.renaming.take().into_iter().chain([self.holder.clone()]) {
+            let node = Arc::clone(&self.worker.node);
+            conclude(&self.worker, give_back(node, self.user.clone(), holder, self.held));
+        }
     }
 }
 
@@ -128,6 +132,26 @@ impl Place {
     pub fn holder(&self) -> &Holder {
         self.slot.holder()
     }
+
+    /// The node's life changed: the holder to ask the ledger for, unless that is done or under way.
+    pub fn rename(&mut self, epoch: NodeEpoch) -> Option<Holder> {
+        if self.slot.renaming.is_some() || self.slot.holder.epoch == epoch {
+            return None;
+        }
+        let holder = Holder { epoch, ..self.slot.holder.clone() };
+        self.slot.renaming = Some(holder.clone());
+        Some(holder)
+    }
+
+    /// What the ledger said: the new holder holds the slot, or it could not be asked and the manager asks again.
+    pub fn renamed(&mut self, held: bool) {
+        if let Some(holder) = self.slot.renaming.take()
+            && held
+        {
+            self.worker.node.registry.rename(&holder);
+            self.slot.holder = holder;
+        }
+    }
 }
 
 impl Drop for Place {
@@ -136,7 +160,8 @@ impl Drop for Place {
         node.registry.remove(&self.user, self.slot.holder());
         for room in self.peer.rooms.take() {
             let last = self.worker.hub.leave(&room, &self.peer);
-            let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last };
+            let epoch = self.slot.holder.epoch;
+            let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last, epoch };
             conclude(&self.worker, leaving.run(room, self.peer.sid, self.user.clone()));
         }
         let lived = node.clock.mono().since(self.opened);

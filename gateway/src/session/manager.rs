@@ -2,27 +2,35 @@
 //! node's lease. It keeps nothing: registry, bans and stores live outside, so a panic in it costs the one command that
 //! caused it.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Supervised};
+use portcullis_common::clock::Clock;
 use portcullis_common::ids::{NodeEpoch, NodeId, UserId};
+use portcullis_common::store::StoreFault;
 use portcullis_common::store::control::{ControlEntry, ControlSink, Logged, Target};
 use portcullis_common::store::lease::Leases;
 use portcullis_common::store::session::Holder;
 
 use super::connection::Order;
+use super::membership::Membership;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
 use super::talk::Stop;
 use crate::admit::bans::{BanTable, canonical};
-use crate::events::{PanicCaught, StoreFailed};
+use crate::events::{LeaseLapsed, PanicCaught, StoreFailed};
 use crate::metrics::Metrics;
 
 /// How long a lease lasts.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// How often it is renewed.
-const RENEW: Duration = Duration::from_secs(3);
+/// How often the leases are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Every how many ticks the own lease is renewed; after a failure every tick.
+const RENEW: u64 = 3;
+/// Sessions that re-assert themselves in one tick.
+const REASSERT: usize = 2_000;
 /// Commands that wait for the manager; more are carried out by whoever brings them.
 const MAILBOX: usize = 1_024;
 
@@ -30,8 +38,12 @@ const MAILBOX: usize = 1_024;
 pub struct Estate {
     /// This node.
     pub node: NodeId,
-    /// This life of it.
-    pub epoch: NodeEpoch,
+    /// The present life of it.
+    pub life: Arc<Life>,
+    /// The lives of the others.
+    pub membership: Arc<Membership>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
     /// Live sessions.
     pub registry: Arc<Registry>,
     /// BanTable and revocations.
@@ -42,6 +54,27 @@ pub struct Estate {
     pub metrics: Arc<Metrics>,
     /// What to do when the control log asks this node to drain.
     pub on_drain: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The present life of a node: a lease that lapsed is never renewed, a new life begins.
+pub struct Life(Mutex<NodeEpoch>);
+
+impl Life {
+    /// The first life of this process.
+    #[must_use]
+    pub fn new(epoch: NodeEpoch) -> Self {
+        Self(Mutex::new(epoch))
+    }
+
+    /// Its epoch.
+    #[must_use]
+    pub fn epoch(&self) -> NodeEpoch {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, epoch: NodeEpoch) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = epoch;
+    }
 }
 
 /// A command for the manager.
@@ -170,16 +203,59 @@ pub struct Manager {
 
 impl Manager {
     fn begin(&self, ctx: &mut Context<Self>) {
-        ctx.run_interval(RENEW, |manager, _| {
-            let estate = Arc::clone(&manager.estate);
+        let mut ticks = 0u64;
+        let late = Arc::new(AtomicBool::new(false));
+        ctx.run_interval(TICK, move |manager, _| {
+            ticks += 1;
+            let (estate, late) = (Arc::clone(&manager.estate), Arc::clone(&late));
+            let renew = ticks.is_multiple_of(RENEW) || late.load(Ordering::Relaxed);
             actix_rt::spawn(async move {
-                match estate.lease.renew(estate.node.clone(), estate.epoch, LEASE).await {
-                    Ok(true) => {}
-                    Ok(false) => tracing::warn!(event = "lease_lost", node = %estate.node),
-                    Err(fault) => StoreFailed { call: "lease.renew", fault: &fault }.emit(&estate.metrics),
+                if renew {
+                    late.store(!estate.renew().await, Ordering::Relaxed);
                 }
+                estate.look_around().await;
             });
         });
+    }
+}
+
+impl Estate {
+    /// Renews the lease, or begins a new life where it lapsed. False: the store did not answer, try again soon.
+    async fn renew(&self) -> bool {
+        match self.lease.renew(self.node.clone(), self.life.epoch(), LEASE).await {
+            Ok(true) => true,
+            Ok(false) => {
+                let epoch = NodeEpoch::random(&mut rand::rng());
+                match self.lease.take(self.node.clone(), epoch, LEASE).await {
+                    Ok(true) => {
+                        LeaseLapsed { node: &self.node, sessions: self.registry.count() }.emit();
+                        self.life.begin(epoch);
+                        true
+                    }
+                    Ok(false) => {
+                        tracing::error!(event = "node_id_taken", node = %self.node);
+                        false
+                    }
+                    Err(fault) => self.failed("lease.take", &fault),
+                }
+            }
+            Err(fault) => self.failed("lease.renew", &fault),
+        }
+    }
+
+    fn failed(&self, call: &'static str, fault: &StoreFault) -> bool {
+        StoreFailed { call, fault }.emit(&self.metrics);
+        false
+    }
+
+    /// Who else lives; and whether sessions of an earlier life have to say that they are still here.
+    async fn look_around(&self) {
+        match self.lease.members().await {
+            Ok(members) => self.membership.observed(&members, self.clock.mono()),
+            Err(_) => return self.membership.unanswered(),
+        }
+        let epoch = self.life.epoch();
+        tell(&self.registry.select(REASSERT, |e| e.holder.epoch != epoch), &Stop::Reassert(epoch));
     }
 }
 

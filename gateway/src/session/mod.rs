@@ -21,6 +21,12 @@ pub mod liveness;
 /// The actor of one connection.
 pub mod connection;
 
+/// A slot for a newcomer.
+pub mod acquire;
+
+/// Which lives of nodes are over.
+pub mod membership;
+
 /// The supervised actor that kicks, evicts, drains, renews.
 pub mod manager;
 

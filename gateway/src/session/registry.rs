@@ -14,7 +14,7 @@ use super::peer::PeerId;
 use super::talk::Session;
 
 /// What the node knows of a session, whoever asks.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct SessionEntry {
     /// Whose it is.
     pub user: UserId,
@@ -95,6 +95,13 @@ impl Registry {
             if list.is_empty() {
                 tables.users.remove(user);
             }
+        }
+    }
+
+    /// The session goes on in another life of the node.
+    pub fn rename(&self, holder: &Holder) {
+        if let Some(entry) = self.tables().sessions.get_mut(&holder.sid) {
+            *entry = Arc::new(SessionEntry { holder: holder.clone(), ..SessionEntry::clone(entry) });
         }
     }
 

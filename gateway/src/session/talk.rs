@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_common::clock::{Mono, UnixMs};
-use portcullis_common::ids::{RequestId, RoomName};
+use portcullis_common::ids::{NodeEpoch, RequestId, RoomName};
 use portcullis_common::store::{StoreFault, StoreFuture};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
@@ -44,6 +44,8 @@ pub enum Stop {
     Evicted,
     /// A ban or revocation may concern it: it looks itself up.
     Recheck,
+    /// The node began a new life: claim the slot in its name.
+    Reassert(NodeEpoch),
     /// The node drains: reconnect after this long; then the connection is closed.
     Drain(Duration),
     /// A test asked for a panic, in the handler of this order.
@@ -368,6 +370,7 @@ impl Conversation for Session {
                 self.refuse(&reject, None, turn)
             }
             Stop::Recheck => self.recheck(turn),
+            Stop::Reassert(epoch) => route::reassert(self, epoch, turn),
             Stop::Drain(after) => {
                 self.say(&portcullis_common::wire::reply::Reconnect { after, now: turn.wall }, turn);
                 self.leave_at = Some(turn.now().after(after));

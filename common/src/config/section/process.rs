@@ -75,7 +75,8 @@ pub(super) fn store(mut s: Section<'_>, files: Files<'_>) -> Store {
         may_evict: s.or("may_evict", false, boolean),
     };
     if matches!(store.url, StoreUrl::Redis(_)) {
-        for (key, file) in [("cluster_key_file", &store.cluster_key_file), ("naming_key_file", &store.naming_key_file)] {
+        for (key, file) in [("cluster_key_file", &store.cluster_key_file), ("naming_key_file", &store.naming_key_file)]
+        {
             if file.is_none() && !s.has(key) {
                 s.report().refuse(s.key(key), "is missing: nodes that share a Redis need it, the same on all of them");
             }

@@ -263,9 +263,8 @@ impl Hub {
 
     /// The subscription of a channel was confirmed (again).
     pub(super) fn confirmed(self: &Arc<Self>, channel: &str) {
-        let doubt = self.with_room(channel, None, |room, _| {
-            std::mem::take(&mut room.unsure).then(|| (room.birth, room.doubt()))
-        });
+        let doubt = self
+            .with_room(channel, None, |room, _| std::mem::take(&mut room.unsure).then(|| (room.birth, room.doubt())));
         if let Some(Some((birth, Next::Recover(since)))) = doubt {
             self.recover_room(channel, birth, since);
         }

@@ -123,8 +123,8 @@ impl Shared {
     /// Waits until this process has read so far, and is not reading everything again.
     async fn reached(&self, last: LogId) -> Result<(), StoreFault> {
         let mut progress = self.progress.subscribe();
-        let there =
-            progress.wait_for(|progress| progress.answered.is_some() && progress.turns % 2 == 0 && progress.last >= last);
+        let there = progress
+            .wait_for(|progress| progress.answered.is_some() && progress.turns % 2 == 0 && progress.last >= last);
         match tokio::time::timeout(self.base.link.timeout() + PATIENCE, there).await {
             Ok(Ok(_)) => Ok(()),
             _ => Err(StoreFault::Unavailable(Arc::from("the control log was not read in time"))),

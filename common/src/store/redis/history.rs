@@ -76,7 +76,10 @@ impl Reader<'_> {
             return Ok(Kept { position: None, records: Vec::new() });
         };
         let place = position(&[&epoch[..], b":", &offset[..]].concat()).ok_or_else(garbled)?;
-        Ok(Kept { position: Some(place), records: self.authentic(place.epoch, channel.as_bytes(), answer, since.offset) })
+        Ok(Kept {
+            position: Some(place),
+            records: self.authentic(place.epoch, channel.as_bytes(), answer, since.offset),
+        })
     }
 
     fn authentic(
@@ -136,7 +139,9 @@ mod tests {
     fn a_place_is_two_exact_numbers() {
         assert_eq!(position(b"7:3"), Some(Position { epoch: 7, offset: 3 }));
         assert_eq!(position(b"9007199254740991:0"), Some(Position { epoch: EXACT - 1, offset: 0 }));
-        for bad in ["", ":", "7:", ":3", "0:3", "7:3:", "+7:3", "7:-3", "7: 3", "9007199254740992:1", "1:9007199254740992"] {
+        for bad in
+            ["", ":", "7:", ":3", "0:3", "7:3:", "+7:3", "7:-3", "7: 3", "9007199254740992:1", "1:9007199254740992"]
+        {
             assert_eq!(position(bad.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(position(b"7:\xff"), None);

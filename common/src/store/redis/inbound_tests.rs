@@ -33,8 +33,7 @@ impl World {
     /// A room to which `n` listens since offset 0.
     fn new() -> Self {
         let room = Room::new(RoomName::parse("r").unwrap(), 1, 1);
-        let mut world =
-            Self { room, guard: ReplayGuard::new(9), counters: Counters::default(), out: Mutex::default() };
+        let mut world = Self { room, guard: ReplayGuard::new(9), counters: Counters::default(), out: Mutex::default() };
         assert!(world.room.join(&node("n")));
         world.with(|room, desk| room.joined(&node("n"), Some(place(0)), desk));
         world
@@ -127,7 +126,10 @@ fn a_new_epoch_is_mended_from_its_beginning() {
     let next = world.with(|room, desk| room.arrive(arrival(new(2), 9), desk));
     assert_eq!(next, Next::Recover(new(0)));
     world.with(|room, desk| room.answered(vec![arrival(new(1), 8)], desk));
-    assert_eq!(*world.out.lock().unwrap(), [("n", EPOCH, 1), ("n", 78, 1), ("n", 78, 2)].map(|(n, e, o)| (n.to_owned(), e, o)));
+    assert_eq!(
+        *world.out.lock().unwrap(),
+        [("n", EPOCH, 1), ("n", 78, 1), ("n", 78, 2)].map(|(n, e, o)| (n.to_owned(), e, o))
+    );
 }
 
 #[test]

@@ -123,7 +123,8 @@ impl Link {
             .set_pipeline_buffer_size(PIPELINE)
             .set_push_sender(push)
             .set_automatic_resubscription();
-        let manager = ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|error| unreachable(&error))?;
+        let manager =
+            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|error| unreachable(&error))?;
         let (timeout, connect_timeout) = (options.command_timeout, options.connect_timeout);
         Ok((Self { manager, client, timeout, connect_timeout, seen }, pushes))
     }

@@ -184,9 +184,7 @@ impl Log {
 /// It ended before it was read.
 fn is_over(logged: &Logged, now: UnixMs) -> bool {
     match &logged.entry {
-        ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => {
-            logged.at.after(EVENT_KEPT) <= now
-        }
+        ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => logged.at.after(EVENT_KEPT) <= now,
         ControlEntry::Ban { until, .. } => until.is_some_and(|until| until <= now),
         ControlEntry::Revoke { issued_until, .. } => issued_until.after(REVOKE_KEPT) <= now,
         // it may end a ban that is still in force somewhere

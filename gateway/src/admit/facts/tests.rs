@@ -39,7 +39,13 @@ pub(in crate::admit) fn config() -> Config {
             insecure: false,
             hsts_max_age: Duration::ZERO,
         },
-        store: Store { url: StoreUrl::Memory },
+        store: Store {
+            url: StoreUrl::Memory,
+            prefix: "portcullis".to_owned(),
+            cluster_key_file: None,
+            naming_key_file: None,
+            may_evict: false,
+        },
         auth: Auth {
             issuer: vec![Issuer {
                 name: "app".into(),
