@@ -83,9 +83,11 @@ fn who_comes_back_to_the_other_node_gets_what_was_missed() {
     ann.ask(to_room("chat", "kept.a", "live"));
     assert_eq!(bob.message()["payload"], "live");
 
-    // another order's place is nobody's: the client is told that something may be missing
-    let stale = json!({"since": {"offset": seen["offset"], "epoch": "another"}});
+    // a place in another room's order is none: the client is told that something may be missing
     let mut cem = open(&fleet.b, "cem");
+    let other = cem.join("kept.b");
+    assert_ne!(other["epoch"], seen["epoch"]);
+    let stale = json!({"since": {"offset": 0, "epoch": other["epoch"]}});
     let ack = cem.ask(json!({"type": "join", "to": {"room": "kept.a"}, "payload": stale}));
     assert_eq!(ack["payload"]["recovered"], false);
 }
