@@ -14,9 +14,12 @@ use portcullis_common::store::session::Slot;
 use portcullis_common::store::{Stores, memory::MemoryStore};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use serde_json::json;
 use tokio::runtime::Runtime;
 
+use crate::blocking::{Knock, Raw, Refusal};
 use crate::gateway::{Gateway, Setup};
+use crate::tokens;
 
 pub use redis::RedisServer;
 
@@ -75,6 +78,12 @@ impl Fleet {
         node(&self.setup, id)
     }
 
+    /// Whether this user of [`open`] is refused for the cap on both nodes.
+    #[must_use]
+    pub fn is_full(&self, name: &str) -> bool {
+        [&self.a, &self.b].iter().all(|node| knock(node, name).is_err_and(|refusal| refused_for_the_cap(&refusal)))
+    }
+
     /// A process that has the fleet's keys and no clients.
     ///
     /// # Panics
@@ -87,6 +96,43 @@ impl Fleet {
 
 fn node(setup: &Setup, id: &str) -> Gateway {
     Gateway::start(&setup.clone().set("node.id", id))
+}
+
+/// A session of the user `app:` and this name.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn open(node: &Gateway, name: &str) -> Raw {
+    Raw::open(node.public, &tokens::good(name))
+}
+
+/// The same, where a refusal is an answer.
+///
+/// # Errors
+/// The refusal.
+pub fn knock(node: &Gateway, name: &str) -> Result<Raw, Refusal> {
+    Knock::at(node.public, &tokens::good(name), None).answer()
+}
+
+/// 429 for the user's cap, with a time after which to try again.
+#[must_use]
+pub fn refused_for_the_cap(refusal: &Refusal) -> bool {
+    refusal.status == 429 && refusal.code() == "session_limit" && says_when(refusal)
+}
+
+/// Whether there is a `Retry-After`.
+#[must_use]
+pub fn says_when(refusal: &Refusal) -> bool {
+    refusal.head.to_ascii_lowercase().contains("\r\nretry-after: ")
+}
+
+/// Whether a session answers.
+///
+/// # Panics
+/// When its connection is over.
+pub fn lives(raw: &mut Raw) -> bool {
+    raw.ask(json!({"type": "health-check"}))["type"] == "health-check"
 }
 
 /// Whoever writes to the control log and looks at the ledger without being a gateway.

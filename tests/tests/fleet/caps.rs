@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
-use portcullis_tests::blocking::{Knock, Raw, Refusal};
-use portcullis_tests::fleet::Fleet;
+use portcullis_tests::blocking::{Knock, Raw};
+use portcullis_tests::fleet::{Fleet, knock, lives, open, refused_for_the_cap};
 use portcullis_tests::gateway::Setup;
 use portcullis_tests::{tokens, wait};
 
-use super::{end, knock, lives, open, terminated};
+use super::{end, terminated};
 
 const CAP: usize = 3;
 
@@ -15,30 +15,21 @@ fn capped(on_limit: &'static str) -> impl FnOnce(Setup) -> Setup {
     move |setup| setup.set("session.max_per_user", &CAP.to_string()).set("session.on_limit", on_limit)
 }
 
-fn refused_for_the_cap(refusal: &Refusal) -> bool {
-    let retry = refusal.head.to_ascii_lowercase().contains("\r\nretry-after: ");
-    refusal.status == 429 && refusal.code() == "session_limit" && retry
-}
-
-fn is_full(fleet: &Fleet, name: &str) -> bool {
-    [&fleet.a, &fleet.b].iter().all(|node| knock(node, name).is_err_and(|refusal| refused_for_the_cap(&refusal)))
-}
-
 #[test]
 fn a_user_has_as_many_sessions_as_the_cap_on_all_nodes_together() {
     let fleet = Fleet::start(capped("reject"));
     let operator = fleet.operator();
     let (here, mut too, mut there) = (open(&fleet.a, "ann"), open(&fleet.a, "ann"), open(&fleet.b, "ann"));
-    assert!(is_full(&fleet, "ann"));
+    assert!(fleet.is_full("ann"));
     assert_eq!(operator.slots("app:ann").unwrap().len(), CAP);
     assert!(lives(&mut open(&fleet.b, "bob")), "another user's cap is another one");
 
     assert_eq!(here.close(1000), Some(1000));
     let mut next = wait::until("the slot of a session on the other node", || knock(&fleet.b, "ann").ok());
-    assert!(is_full(&fleet, "ann"));
+    assert!(fleet.is_full("ann"));
     drop(there);
     there = wait::until("the slot of a connection that broke", || knock(&fleet.a, "ann").ok());
-    assert!(is_full(&fleet, "ann"));
+    assert!(fleet.is_full("ann"));
     assert!(lives(&mut too) && lives(&mut next) && lives(&mut there), "a refusal costs nobody a session");
 }
 

@@ -12,24 +12,8 @@ mod orders;
 mod talk;
 mod tickets;
 
-use portcullis_tests::blocking::{Knock, Raw, Refusal};
-use portcullis_tests::gateway::Gateway;
-use portcullis_tests::tokens;
+use portcullis_tests::blocking::Raw;
 use serde_json::{Value, json};
-
-/// A session of `app:` and this name.
-fn open(node: &Gateway, name: &str) -> Raw {
-    Raw::open(node.public, &tokens::good(name))
-}
-
-/// An attempt that may be refused.
-fn knock(node: &Gateway, name: &str) -> Result<Raw, Refusal> {
-    Knock::at(node.public, &tokens::good(name), None).answer()
-}
-
-fn lives(raw: &mut Raw) -> bool {
-    raw.ask(json!({"type": "health-check"}))["type"] == "health-check"
-}
 
 /// The error and the close code with which a session ends.
 fn end(raw: Raw) -> (String, Option<u16>) {

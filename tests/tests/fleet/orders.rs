@@ -3,9 +3,9 @@
 use portcullis_common::ids::UserId;
 use portcullis_common::store::control::{ControlEntry, Target};
 use portcullis_tests::blocking::Raw;
-use portcullis_tests::fleet::{FORGED_KEY, Fleet, Operator};
+use portcullis_tests::fleet::{FORGED_KEY, Fleet, Operator, knock, lives, open};
 
-use super::{banned, end, knock, lives, open, terminated};
+use super::{banned, end, terminated};
 
 fn user(name: &str) -> Target {
     Target::User(UserId::parse(name).unwrap())
