@@ -108,6 +108,74 @@ fn a_node_that_was_killed_and_is_started_again_under_its_id_is_another_life() {
 }
 
 #[test]
+fn a_node_that_is_drained_leaves_nothing_behind() {
+    let mut fleet = Fleet::start(capped("reject"));
+    let leaving: Vec<Raw> = (0..CAP).map(|_| open(&fleet.a, "ann")).collect();
+    let (mut bob, mut cem) = (open(&fleet.a, "bob"), open(&fleet.b, "cem"));
+    bob.join("lobby");
+    cem.join("lobby");
+    assert_eq!(cem.message()["payload"], json!({"joined": "app:cem"}));
+    let ends = std::thread::spawn(move || leaving.into_iter().chain([bob]).map(Raw::ending).collect::<Vec<_>>());
+    assert!(fleet.a.terminate().success());
+    for end in ends.join().unwrap() {
+        assert_eq!((end.said("reconnect"), end.code), (true, Some(1012)), "{end:?}");
+    }
+    // not one of them waits for a lease to run out
+    let mut all: Vec<Raw> = (0..CAP).map(|_| open(&fleet.b, "ann")).collect();
+    assert!(all.iter_mut().all(lives));
+    assert_eq!(cem.message()["payload"], json!({"left": "app:bob"}));
+    let again = fleet.node("gw-a");
+    let mut bob = open(&again, "bob");
+    bob.join("lobby");
+    assert_eq!(cem.message()["payload"], json!({"joined": "app:bob"}));
+}
+
+#[test]
+#[ignore = "nothing frees the memberships of a dead life yet, unless one of its users comes back at the cap"]
+fn members_that_died_with_their_node_are_not_present_for_ever() {
+    let fleet = Fleet::start(|setup| setup);
+    let (mut bob, mut cem) = (open(&fleet.a, "bob"), open(&fleet.b, "cem"));
+    bob.join("lobby");
+    cem.join("lobby");
+    fleet.a.signal("KILL");
+    let list = json!({"type": "presence", "to": {"room": "lobby"}});
+    wait::until("the dead to be gone", || {
+        (cem.ask(list.clone())["payload"] == json!({"users": ["app:cem"], "sessions": 1})).then_some(())
+    });
+}
+
+#[test]
+fn mail_between_nodes_and_to_users_goes_on_after_a_new_store() {
+    let mut fleet = Fleet::start(capped("evict_oldest"));
+    let mut anns = vec![open(&fleet.a, "ann"), open(&fleet.b, "ann"), open(&fleet.b, "ann")];
+    fleet.redis.restart();
+    remembered(&fleet.operator(), "app:ann", &anns);
+    let mut bob = wait::until("a new session", || knock(&fleet.b, "bob").ok());
+    let hello = json!({"type": "direct", "to": {"user": "app:ann"}, "payload": "hello"});
+    let mut waiting: Vec<&mut Raw> = anns.iter_mut().collect();
+    wait::until("a direct message to each session", || {
+        bob.ask(hello.clone());
+        waiting.retain_mut(|raw| so_far(raw).iter().all(|message| message["payload"] != "hello"));
+        waiting.is_empty().then_some(())
+    });
+    let ages = |operator: &Operator| {
+        let mut slots = operator.slots("app:ann").unwrap();
+        slots.sort_by_key(|slot| slot.since);
+        slots.iter().map(|slot| slot.holder.sid.to_string()).collect::<Vec<_>>()
+    };
+    let operator = fleet.operator();
+    for node in [&fleet.b, &fleet.a, &fleet.b] {
+        let oldest = ages(&operator).remove(0);
+        let newcomer = open(node, "ann");
+        let at = anns.iter().position(|raw| raw.session() == oldest).unwrap();
+        let end = anns.remove(at).ending();
+        assert_eq!((end.errors(), end.code), (vec!["session_terminated"], Some(4409)));
+        anns.push(newcomer);
+    }
+    assert!(anns.iter_mut().all(lives));
+}
+
+#[test]
 fn a_store_that_forgets_everything_is_told_it_again_and_no_session_notices() {
     let fleet = Fleet::start(capped("reject"));
     let operator = fleet.operator();
