@@ -23,6 +23,24 @@ pub mod control;
 /// Single-use connection tickets.
 pub mod ticket;
 
+/// Reading and writing binary formats.
+mod octets;
+
+/// The cluster's keys.
+pub mod keyring;
+
+/// What goes over a shared medium, under a MAC.
+pub mod record;
+
+/// Each record once, in its issuer's order.
+pub mod replay;
+
+/// What stands inside a record.
+mod letter;
+
+/// How the entries of the control log merge.
+mod merge;
+
 /// The embedded store of a single process.
 pub mod memory;
 
