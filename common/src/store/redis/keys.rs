@@ -7,7 +7,8 @@
 
 use std::fmt::Write as _;
 
-use crate::ids::{NodeEpoch, RoomName, UserId};
+use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
+use crate::store::bus::Dedupe;
 
 /// How many partitions there are.
 pub(super) const PARTITIONS: u16 = 256;
@@ -33,6 +34,20 @@ pub(super) enum Kind {
     Rooms,
     /// String: a ticket's record.
     Ticket,
+    /// Hash, one room: the epoch and the offset of its order.
+    Room,
+    /// Stream, one room: what it keeps.
+    History,
+    /// String, one message id of one sender to one receiver: where it was taken.
+    Once,
+    /// Channel, one room.
+    Bus,
+    /// Channel, one node.
+    Mail,
+    /// Stream, the fleet: the control log.
+    Control,
+    /// String, the fleet: which control log it is, random.
+    ControlLife,
 }
 
 impl Kind {
@@ -47,6 +62,13 @@ impl Kind {
             Self::Here => "here",
             Self::Rooms => "rooms",
             Self::Ticket => "ticket",
+            Self::Room => "room",
+            Self::History => "history",
+            Self::Once => "once",
+            Self::Bus => "bus",
+            Self::Mail => "mail",
+            Self::Control => "control",
+            Self::ControlLife => "control-life",
         }
     }
 }
@@ -60,6 +82,8 @@ enum Domain {
     Life = 4,
     RoomLife = 5,
     Fleet = 6,
+    Node = 16,
+    Once = 17,
 }
 
 /// A keyed hash in 32 hexadecimal digits: 128 bits.
@@ -121,6 +145,18 @@ impl Keys {
     /// Where there is one of a kind for the whole fleet.
     pub(super) fn fleet(&self) -> Place<'_> {
         self.place(Domain::Fleet, b"")
+    }
+
+    /// A node, whichever of its lives.
+    pub(super) fn node(&self, node: &NodeId) -> Place<'_> {
+        self.place(Domain::Node, node.as_str().as_bytes())
+    }
+
+    /// A message id of a sender; which receiver it is about, its place tells.
+    pub(super) fn once(&self, dedupe: &Dedupe, to: &Place<'_>) -> Name {
+        let parts = [to.name.as_str(), dedupe.id.as_str(), dedupe.user.as_str()];
+        // neither a name nor an id holds the byte 0
+        self.hash(Domain::Once, parts.join("\0").as_bytes()).0
     }
 
     /// Something known by its name alone, from an index of `partition`.

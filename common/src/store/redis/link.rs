@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig};
+use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
 use redis::io::tcp::TcpSettings;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
@@ -44,7 +44,9 @@ pub enum LinkState {
 #[derive(Clone)]
 pub(super) struct Link {
     manager: ConnectionManager,
+    client: Client,
     timeout: Duration,
+    connect_timeout: Duration,
     seen: Arc<Seen>,
 }
 
@@ -121,8 +123,26 @@ impl Link {
             .set_pipeline_buffer_size(PIPELINE)
             .set_push_sender(push)
             .set_automatic_resubscription();
-        let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(|error| unreachable(&error))?;
-        Ok((Self { manager, timeout: options.command_timeout, seen }, pushes))
+        let manager =
+            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|error| unreachable(&error))?;
+        let (timeout, connect_timeout) = (options.command_timeout, options.connect_timeout);
+        Ok((Self { manager, client, timeout, connect_timeout, seen }, pushes))
+    }
+
+    /// How long a command may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// A connection of its own, for reads that block: it does not come back by itself, and whoever has it watches the
+    /// time.
+    pub(super) async fn own_connection(&self) -> Result<MultiplexedConnection, StoreFault> {
+        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let connection = self.client.get_multiplexed_async_connection_with_config(&config);
+        match tokio::time::timeout(self.connect_timeout, connection).await {
+            Ok(connection) => Ok(connection.map_err(LinkFault::Refused)?),
+            Err(_) => Err(LinkFault::Silent("no connection in time").into()),
+        }
     }
 
     /// One command.

@@ -5,9 +5,10 @@
 //! [`StoreFault::Unavailable`](super::StoreFault::Unavailable) after the command timeout; nothing is queued or retried.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rand::RngCore;
 use redis::PushInfo;
 use tokio::sync::{mpsc, watch};
 
@@ -42,8 +43,45 @@ mod presence;
 /// Connection tickets.
 mod ticket;
 
+/// What was refused, lost and mended.
+mod counts;
+
+/// How a process signs.
+mod trust;
+
+/// What a room kept.
+mod history;
+
+/// A room as it is received.
+mod inbound;
+
+/// What this process says.
+mod outbound;
+
+/// Which channels it listens to.
+mod subscriptions;
+
+/// What comes for the nodes and rooms of this process.
+mod hub;
+
+/// Rooms and node mail.
+mod bus;
+
+/// What keeps the bus true.
+mod upkeep;
+
+/// The control log as it is read.
+mod log;
+
+/// The control log.
+mod control;
+
+pub use bus::RedisBus;
+pub use control::RedisControl;
+pub use counts::Counts;
 pub use keys::BadPrefix;
 pub use link::LinkState;
+pub use trust::Trust;
 
 /// How to use a Redis.
 #[derive(Clone)]
@@ -118,9 +156,8 @@ struct Base {
 /// An open Redis; the roles are made from it.
 pub struct RedisStore {
     base: Arc<Base>,
-    /// What the server pushes, for the bus.
-    #[allow(dead_code, reason = "for the bus")]
-    pushes: mpsc::Receiver<PushInfo>,
+    /// What the server pushes, until the bus takes it.
+    pushes: Mutex<Option<mpsc::Receiver<PushInfo>>>,
 }
 
 impl RedisStore {
@@ -132,7 +169,21 @@ impl RedisStore {
     pub async fn connect(url: &str, options: &RedisOptions) -> Result<Self, ConnectFault> {
         let keys = keys::Keys::new(&options.prefix, options.naming_key)?;
         let (link, pushes) = link::Link::connect(url, options).await?;
-        Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep }), pushes })
+        Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep }), pushes: Mutex::new(Some(pushes)) })
+    }
+
+    /// The bus, on the present runtime. `rng` names room epochs, nothing secret. `None`: it was made already; there is
+    /// one a connection.
+    #[must_use]
+    pub fn bus(&self, trust: &Trust, rng: Box<dyn RngCore + Send>) -> Option<RedisBus> {
+        let pushes = self.pushes.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some(RedisBus::start(Arc::clone(&self.base), pushes, trust, rng))
+    }
+
+    /// The control log, on the present runtime; its reader has a connection of its own.
+    #[must_use]
+    pub fn control(&self, trust: &Trust) -> RedisControl {
+        RedisControl::start(Arc::clone(&self.base), trust)
     }
 
     /// Every role, over this connection; the bus and the control log are the caller's.

@@ -4,7 +4,7 @@
 //! time as Redis `TIME` and writes integers with `string.format('%.0f')`: its numbers are doubles, exact to 2^53, and
 //! microseconds since 1970 stay below that until 2255.
 
-use redis::{Cmd, FromRedisValue, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, Pipeline, ToRedisArgs};
 
 use super::link::Link;
 use crate::store::StoreFault;
@@ -54,6 +54,14 @@ impl Script {
             Err(fault) if fault.is_no_script() => Ok(link.command(&self.call("EVAL", &self.text, keys, args)).await?),
             other => Ok(other?),
         }
+    }
+
+    /// Puts a run into a pipeline: by hash, and for those that were answered [`LinkFault::is_no_script`] by its text.
+    ///
+    /// [`LinkFault::is_no_script`]: super::link::LinkFault::is_no_script
+    pub(super) fn queue(&self, pipeline: &mut Pipeline, by_text: bool, keys: &[String], args: &Args) {
+        let (verb, script) = if by_text { ("EVAL", &self.text) } else { ("EVALSHA", &self.sha) };
+        pipeline.add_command(self.call(verb, script, keys, args));
     }
 
     fn call(&self, verb: &str, script: &str, keys: &[String], args: &Args) -> Cmd {

@@ -1,0 +1,152 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::ids::{NodeId, UserId};
+use crate::store::control::Target;
+use crate::store::record::Issuer;
+
+#[derive(Default)]
+struct Told(Mutex<Vec<u64>>);
+
+impl ControlSink for Told {
+    fn apply(&self, logged: &Logged) {
+        self.0.lock().unwrap().push(logged.id.0);
+    }
+}
+
+fn opened(at: u64, sequence: u64, entry: &ControlEntry, lifted: Option<Lifted>) -> Opened {
+    let issuer = Issuer { node: NodeId::parse("n").unwrap(), epoch: NodeEpoch(1) };
+    let body = serde_json::to_vec(&Sealed { entry: entry.clone(), lifted }).unwrap();
+    Opened { header: Header { issuer, sequence, at: UnixMs(at) }, body: Bytes::from(body) }
+}
+
+fn ada() -> Target {
+    Target::User(UserId::parse("ada").unwrap())
+}
+
+fn ban(until: Option<u64>) -> ControlEntry {
+    ControlEntry::Ban { target: ada(), until: until.map(UnixMs), reason: String::new() }
+}
+
+fn lift() -> ControlEntry {
+    ControlEntry::Lift { target: ada() }
+}
+
+fn kick() -> ControlEntry {
+    ControlEntry::Kick { target: ada(), reason: String::new() }
+}
+
+struct World {
+    log: Log,
+    told: Arc<Told>,
+    counters: Counters,
+    now: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        let told = Arc::new(Told::default());
+        let mut log = Log::default();
+        log.tell(Arc::clone(&told) as Arc<dyn ControlSink>, UnixMs(0)).unwrap();
+        Self { log, told, counters: Counters::default(), now: 1_000 }
+    }
+
+    fn read(&mut self, id: u64, opened: &Opened) {
+        self.log.read(LogId(id), &opened.body, opened, UnixMs(self.now), &self.counters);
+    }
+
+    fn in_force(&mut self) -> Vec<u64> {
+        let late = Arc::new(Told::default());
+        self.log.tell(Arc::clone(&late) as Arc<dyn ControlSink>, UnixMs(self.now)).unwrap();
+        late.0.lock().unwrap().clone()
+    }
+
+    fn told(&self) -> Vec<u64> {
+        self.told.0.lock().unwrap().clone()
+    }
+}
+
+#[test]
+fn an_entry_that_is_written_again_is_told_once() {
+    let mut world = World::new();
+    for (id, entry) in [(1, ban(None)), (2, ban(None)), (3, kick()), (4, kick())] {
+        let sequence = if id < 3 { 1 } else { 2 };
+        world.read(id, &opened(500, sequence, &entry, None));
+    }
+    assert_eq!((world.told(), world.in_force()), (vec![1, 3], vec![1, 3]));
+    assert_eq!((world.counters.read().replayed, world.log.dead(1)), (2, vec![LogId(2), LogId(4)]));
+}
+
+#[test]
+fn an_old_ban_that_is_written_again_does_not_come_back_and_neither_does_an_old_lift() {
+    let mut world = World::new();
+    let (first, lifted, second) =
+        (opened(500, 1, &ban(None), None), opened(600, 2, &lift(), None), opened(700, 3, &ban(Some(9_000)), None));
+    world.read(1, &first);
+    world.read(2, &lifted);
+    world.read(3, &first);
+    assert_eq!((world.told(), world.in_force()), (vec![1, 2], vec![2]));
+    world.read(4, &second);
+    world.read(5, &lifted);
+    assert_eq!((world.told(), world.in_force()), (vec![1, 2, 4], vec![4]));
+}
+
+#[test]
+fn a_lift_read_without_its_ban_is_remembered_as_long_as_the_ban_would_have_lasted() {
+    let mut world = World::new();
+    world.now = 200_000;
+    world.read(2, &opened(600, 2, &lift(), Some(Lifted { until: Some(UnixMs(300_000)) })));
+    world.read(3, &opened(500, 1, &ban(Some(300_000)), None));
+    assert_eq!(world.in_force(), [2]);
+    world.now = 300_000;
+    assert!(world.in_force().is_empty());
+}
+
+#[test]
+fn what_has_ended_is_not_told() {
+    let mut world = World::new();
+    world.now = 100_000;
+    world.read(1, &opened(500, 1, &kick(), None));
+    world.read(2, &opened(500, 2, &ban(Some(99_999)), None));
+    assert_eq!((world.told(), world.in_force()), (vec![], vec![]));
+    assert_eq!(world.log.dead(1), [LogId(1), LogId(2)]);
+}
+
+#[test]
+fn an_entry_from_the_future_is_refused() {
+    let mut world = World::new();
+    world.read(1, &opened(31_001, 1, &ban(None), None));
+    assert_eq!((world.told(), world.counters.read().future), (vec![], 1));
+}
+
+#[test]
+fn a_log_that_was_lost_is_told_nothing_twice_and_what_is_missing_is_known() {
+    let mut world = World::new();
+    let entries = [opened(500, 1, &ban(None), None), opened(600, 2, &kick(), None)];
+    world.read(1, &entries[0]);
+    world.read(2, &entries[1]);
+    let before = world.log.begin_anew(UnixMs(world.now));
+    assert!(world.in_force().is_empty());
+    world.read(1, &entries[1]);
+    assert_eq!(world.log.missing(before), [entries[0].body.clone()]);
+    world.read(2, &entries[0]);
+    assert_eq!((world.told(), world.in_force()), (vec![1, 2], vec![1, 2]));
+}
+
+#[test]
+fn an_entry_is_issued_later_than_everything_that_was_read() {
+    let mut world = World::new();
+    world.read(1, &opened(5_000, 1, &ban(None), None));
+    let (at, sealed) = world.log.prepare(lift(), UnixMs(1_000)).unwrap();
+    assert_eq!(at, UnixMs(5_001));
+    assert_eq!(sealed.lifted, Some(Lifted { until: None }));
+}
+
+#[test]
+fn rubbish_under_a_right_mac_is_counted() {
+    let mut world = World::new();
+    let mut entry = opened(500, 1, &kick(), None);
+    entry.body = Bytes::from_static(b"{\"entry\":{\"entry\":\"sing\"}}");
+    world.read(1, &entry);
+    assert_eq!((world.told(), world.counters.read().unreadable), (vec![], 1));
+}
