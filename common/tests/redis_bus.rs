@@ -68,10 +68,10 @@ async fn what_a_broken_connection_missed_comes_from_history_in_its_place() {
             break;
         }
         kill_subscribers(&server).await;
-        for _ in 0..10 {
+        // of a single message that was missed nothing that comes later tells
+        for _ in 0..if round % 2 == 0 { 1 } else { 10 } {
             said = speaker.say(&round.to_string(), keep()).await.offset;
         }
-        // the last of a round may be among the missed: nothing comes after it that would tell
         until("everything", || listener.inbox.offsets().len() as u64 >= said).await;
     }
     assert!(listener.bus.counts().mended > 0);
