@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use portcullis_common::clock::SystemClock;
+use portcullis_common::ids::{NodeEpoch, NodeId};
 use portcullis_common::store::Stores;
 use portcullis_common::store::conformance::{Harness, Step, all, run_matching};
-use portcullis_common::store::memory::MemoryStore;
-use portcullis_common::store::redis::{RedisOptions, RedisStore};
+use portcullis_common::store::keyring::Keyring;
+use portcullis_common::store::record::{Issuer, Sealer};
+use portcullis_common::store::redis::{RedisOptions, RedisStore, Trust};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -41,8 +43,12 @@ impl Harness for Redis {
                 ..RedisOptions::new([7; 32])
             };
             let store = RedisStore::connect(&self.server.url(), &options).await.expect("a server");
-            let rest = MemoryStore::new(Arc::new(SystemClock::default()), Box::new(StdRng::seed_from_u64(1)));
-            store.stores(rest.bus, rest.control)
+            let issuer = Issuer { node: NodeId::parse("gw").expect("a name"), epoch: NodeEpoch(rand::random()) };
+            let keys = Keyring::parse("k:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=").expect("a key file");
+            let sealer = Sealer::new("blue", Arc::new(keys));
+            let trust = Trust { sealer, issuer, clock: Arc::new(SystemClock::default()) };
+            let bus = store.bus(&trust, Box::new(StdRng::from_os_rng())).expect("the first bus");
+            store.stores(Arc::new(bus), Arc::new(store.control(&trust)))
         })
     }
 
@@ -90,8 +96,19 @@ async fn redis_leases_presence_and_tickets_keep_every_promise() {
     passes(redis::RedisServer::start(), &["lease", "presence", "ticket"]).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_redis_bus_keeps_every_promise() {
+    passes(redis::RedisServer::start(), &["bus", "bus_history"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_redis_control_log_keeps_every_promise() {
+    passes(redis::RedisServer::start(), &["control"]).await;
+}
+
 /// What runs here runs on any cluster: every script was given all its keys, and all of one hash slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_script_leaves_its_hash_slot() {
-    passes(redis::RedisServer::start_cluster(), &["session", "session_resume", "lease", "presence", "ticket"]).await;
+    let roles = ["session", "session_resume", "lease", "presence", "ticket", "bus", "bus_history", "control"];
+    passes(redis::RedisServer::start_cluster(), &roles).await;
 }

@@ -2,8 +2,9 @@
 //! on a connection of its own (STATE §6).
 //!
 //! An entry is sealed like every record, with the time of the store as its time of issue. What is refused is counted and
-//! skipped, and never deleted: a node with a wrong key file must not be able to empty the log. When the stream's last
-//! number is behind what was read, the store lost the log: it is read again, and every node writes back what was in force.
+//! skipped, and never deleted: a node with a wrong key file must not be able to empty the log. When it is another log than
+//! before, or on another server, or its last number is behind what was read, the store may have lost entries: the log is
+//! read again, and every node writes back what was in force and is missing.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -37,6 +38,9 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Between two tries to connect.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// What the store calls any number that is not ours.
+const LARGEST: u64 = 1 << 53;
+
 /// Dead entries that are worth a command.
 const TRIM: usize = 64;
 
@@ -47,11 +51,11 @@ static APPEND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(Does::Grows, &[include_str!("lua/control.lua"), include_str!("lua/control_append.lua")])
 });
 
-/// The store's time, and the last entry's place.
-#[derive(Clone, Copy)]
+/// The store's time, the last entry's place, and which log of which server that is.
 struct Head {
     now: UnixMs,
     last: LogId,
+    life: String,
 }
 
 /// How far this process has read, for those who wait for it.
@@ -67,7 +71,8 @@ struct Progress {
 struct Shared {
     base: Arc<Base>,
     trust: Trust,
-    stream: String,
+    /// The log and its life.
+    keys: [String; 2],
     log: Mutex<Log>,
     progress: watch::Sender<Progress>,
     /// The last sequence; held through an append, so that entries stand in the log in their order.
@@ -81,11 +86,12 @@ pub struct RedisControl(Arc<Shared>);
 impl RedisControl {
     /// Starts its reader on the present runtime.
     pub(super) fn start(base: Arc<Base>, trust: &Trust) -> Self {
-        let stream = base.keys.fleet().shared(Kind::Control);
+        let place = base.keys.fleet();
+        let keys = [place.shared(Kind::Control), place.shared(Kind::ControlLife)];
         let shared = Arc::new(Shared {
             base,
             trust: trust.clone(),
-            stream,
+            keys,
             log: Mutex::default(),
             progress: watch::Sender::default(),
             sequence: tokio::sync::Mutex::new(0),
@@ -114,10 +120,14 @@ impl Shared {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn stream(&self) -> &str {
+        let [stream, _] = &self.keys;
+        stream
+    }
+
     async fn head(&self) -> Result<Head, StoreFault> {
-        let (now, last): (u64, u64) =
-            HEAD.run(&self.base.link, std::slice::from_ref(&self.stream), &Args::new()).await?;
-        Ok(Head { now: UnixMs(now), last: LogId(last) })
+        let (now, last, life): (u64, u64, String) = HEAD.run(&self.base.link, &self.keys, &Args::new()).await?;
+        Ok(Head { now: UnixMs(now), last: LogId(last), life })
     }
 
     /// Waits until this process has read so far, and is not reading everything again.
@@ -139,19 +149,21 @@ impl Shared {
         *sequence += 1;
         let header = Header { issuer: self.trust.issuer.clone(), sequence: *sequence, at };
         let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
-        self.write(&self.trust.sealer.seal(self.stream.as_bytes(), &header, &body)).await
+        self.write(&self.trust.sealer.seal(self.stream().as_bytes(), &header, &body)).await
     }
 
     async fn write(&self, sealed: &[u8]) -> Result<LogId, StoreFault> {
-        let args = Args::new().with(sealed).with(MOST);
-        let id: u64 = APPEND.run(&self.base.link, std::slice::from_ref(&self.stream), &args).await?;
+        // one of its kind, should the log be new
+        let life = format!("{}-{}", self.trust.issuer.epoch, self.trust.clock.nanos());
+        let args = Args::new().with(sealed).with(MOST).with(life);
+        let id: u64 = APPEND.run(&self.base.link, &self.keys, &args).await?;
         if id == 0 { Err(StoreFault::Full("control log")) } else { Ok(LogId(id)) }
     }
 
     /// One entry of the stream.
     fn take(&self, id: &str, sealed: Bytes, now: UnixMs) {
         let place = id.strip_suffix("-0").and_then(|number| number.parse().ok()).map(LogId);
-        let opened = self.trust.sealer.open(self.stream.as_bytes(), &sealed);
+        let opened = self.trust.sealer.open(self.stream().as_bytes(), &sealed);
         match (place, opened) {
             (Some(place), Ok(opened)) => self.lock().read(place, &sealed, &opened, now, &self.counters),
             (None, Ok(_)) => Counters::add(&self.counters.malformed, 1),
@@ -172,13 +184,15 @@ impl Shared {
 /// Where the next read goes on.
 struct Cursor {
     id: String,
+    /// The log that is read.
+    life: String,
     /// What was in force when the store lost the log, to be written back once it has been read again.
     restore: Option<Vec<(super::log::Stamp, Bytes)>>,
 }
 
 /// Reads until the log is dropped; connects again as long as it takes.
 async fn keep_reading(shared: Weak<Shared>) {
-    let mut cursor = Cursor { id: "0-0".to_owned(), restore: None };
+    let mut cursor = Cursor { id: "0-0".to_owned(), life: String::new(), restore: None };
     loop {
         let Some(strong) = shared.upgrade() else { return };
         let connection = strong.base.link.own_connection().await;
@@ -197,12 +211,16 @@ async fn keep_reading(shared: Weak<Shared>) {
 impl Shared {
     async fn read_once(&self, connection: &mut MultiplexedConnection, cursor: &mut Cursor) -> Result<(), StoreFault> {
         let head = self.head().await?;
-        if head.last < self.lock().last {
-            self.progress.send_modify(|progress| progress.turns += progress.turns % 2 ^ 1);
-            let mut kept = self.lock().begin_anew(head.now);
-            kept.extend(cursor.restore.take().into_iter().flatten());
-            *cursor = Cursor { id: "0-0".to_owned(), restore: Some(kept) };
-            Counters::add(&self.counters.renewed, 1);
+        if cursor.life != head.life {
+            let began = std::mem::replace(&mut cursor.life, head.life.clone());
+            // the first entry gives a log its life
+            let named = began.ends_with(':') && head.life.starts_with(&began);
+            let anew = !began.is_empty() && !named && self.lock().last > LogId(0);
+            if anew {
+                self.begin_anew(cursor, head.now);
+            }
+        } else if head.last < self.lock().last {
+            self.begin_anew(cursor, head.now);
         }
         let caught_up = self.lock().last >= head.last;
         if caught_up {
@@ -214,13 +232,22 @@ impl Shared {
                 Some(redis::Value::BulkString(sealed)) => self.take(&entry.id, Bytes::from(sealed.clone()), head.now),
                 _ => Counters::add(&self.counters.malformed, 1),
             }
-            let number = entry.id.split('-').next().and_then(|number| number.parse().ok());
-            self.lock().last = LogId(number.unwrap_or_default());
+            let number = entry.id.split('-').next().and_then(|number| number.parse().ok()).unwrap_or(0);
+            self.lock().last = LogId(LARGEST.min(number));
             cursor.id = entry.id;
         }
         self.advance(|_| {});
         self.trim(connection).await;
         Ok(())
+    }
+
+    /// It is another log, or another server: what was read does not count any more.
+    fn begin_anew(&self, cursor: &mut Cursor, now: UnixMs) {
+        self.progress.send_modify(|progress| progress.turns += (progress.turns % 2) ^ 1);
+        let mut kept = self.lock().begin_anew(now);
+        kept.extend(cursor.restore.take().into_iter().flatten());
+        (cursor.id, cursor.restore) = ("0-0".to_owned(), Some(kept));
+        Counters::add(&self.counters.renewed, 1);
     }
 
     /// Everything has been read: what is missing of what was in force goes back, and those who waited go on.
@@ -249,7 +276,7 @@ impl Shared {
         if wait {
             command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
         }
-        command.arg("STREAMS").arg(&self.stream).arg(after);
+        command.arg("STREAMS").arg(self.stream()).arg(after);
         let answer = command.query_async::<Option<StreamReadReply>>(connection);
         match tokio::time::timeout(BLOCK + PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer.unwrap_or_default()),
@@ -263,7 +290,7 @@ impl Shared {
         let dead = self.lock().dead(TRIM);
         if !dead.is_empty() {
             let mut command = redis::cmd("XDEL");
-            command.arg(&self.stream);
+            command.arg(self.stream());
             dead.iter().for_each(|id| {
                 command.arg(format!("{}-0", id.0));
             });
@@ -282,8 +309,7 @@ impl ControlLog for RedisControl {
         Box::pin(async move {
             let head = self.0.head().await?;
             self.0.reached(head.last).await?;
-            let answer = self.0.lock().tell(sink, head.now);
-            answer
+            self.0.lock().tell(sink, head.now)
         })
     }
 }

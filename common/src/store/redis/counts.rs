@@ -45,6 +45,8 @@ counts![
     future,
     /// [`Refused::Replayed`]
     replayed,
+    /// Came again where it stood already: from the channel after the history, or replayed.
+    repeated,
     /// Authentic, but of a kind that this version does not read.
     unreadable,
     /// On a channel that nobody here wants (any more).

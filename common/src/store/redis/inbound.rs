@@ -110,7 +110,7 @@ impl Room {
     /// A message came from the channel.
     pub(super) fn arrive(&mut self, arrival: Arrival, desk: &mut Desk<'_>) -> Next {
         if let Err(why) = desk.guard.check(self.channel, &arrival.header) {
-            desk.counters.refused(why);
+            self.refuse(arrival.position, why, desk);
             return Next::Nothing;
         }
         if self.waits > 0 {
@@ -180,16 +180,23 @@ impl Room {
         }
     }
 
+    /// What came from history comes from the channel too, and is no replay.
+    fn refuse(&self, position: Position, why: Refused, desk: &Desk<'_>) {
+        if why == Refused::Replayed && not_after(position, self.place) {
+            Counters::add(&desk.counters.repeated, 1);
+        } else {
+            desk.counters.refused(why);
+        }
+    }
+
     /// Delivers, unless it was delivered before. True: it was delivered.
     fn pass(&mut self, arrival: Arrival, desk: &mut Desk<'_>) -> bool {
         let Arrival { position, header, record } = arrival;
         let known = not_after(position, self.place);
         match desk.guard.take(self.channel, &header, desk.now) {
             Ok(taken) => Counters::add(&desk.counters.lost, taken.lost),
-            // what came from history comes from the channel too
-            Err(Refused::Replayed) if known => return false,
             Err(why) => {
-                desk.counters.refused(why);
+                self.refuse(position, why, desk);
                 return false;
             }
         }

@@ -46,6 +46,8 @@ pub(super) enum Kind {
     Mail,
     /// Stream, the fleet: the control log.
     Control,
+    /// String, the fleet: which control log it is, random.
+    ControlLife,
 }
 
 impl Kind {
@@ -66,6 +68,7 @@ impl Kind {
             Self::Bus => "bus",
             Self::Mail => "mail",
             Self::Control => "control",
+            Self::ControlLife => "control-life",
         }
     }
 }

@@ -15,7 +15,7 @@ use super::counts::Counters;
 use crate::clock::UnixMs;
 use crate::ids::NodeEpoch;
 use crate::store::StoreFault;
-use crate::store::control::{ControlEntry, ControlSink, EVENT_KEPT, LogId, Logged, REVOKE_KEPT};
+use crate::store::control::{ControlEntry, ControlSink, EVENT_KEPT, LogId, Logged};
 use crate::store::merge::{Lifted, Merged};
 use crate::store::record::{AHEAD, Header, Opened, Refused};
 
@@ -186,9 +186,8 @@ fn is_over(logged: &Logged, now: UnixMs) -> bool {
     match &logged.entry {
         ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => logged.at.after(EVENT_KEPT) <= now,
         ControlEntry::Ban { until, .. } => until.is_some_and(|until| until <= now),
-        ControlEntry::Revoke { issued_until, .. } => issued_until.after(REVOKE_KEPT) <= now,
-        // it may end a ban that is still in force somewhere
-        ControlEntry::Lift { .. } => false,
+        // a lift may end a ban that is still in force somewhere, and neither does harm
+        ControlEntry::Lift { .. } | ControlEntry::Revoke { .. } => false,
     }
 }
 

@@ -61,6 +61,9 @@ mod outbound;
 /// Which channels it listens to.
 mod subscriptions;
 
+/// What comes for the nodes and rooms of this process.
+mod hub;
+
 /// Rooms and node mail.
 mod bus;
 

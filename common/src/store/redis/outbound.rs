@@ -99,22 +99,18 @@ impl Outbound {
     }
 
     async fn write(&mut self, batch: Vec<Job>) {
-        let unknown = self.attempt(batch, true).await;
-        if unknown.is_empty() {
-            return;
-        }
-        // sealed anew: others of the batch may have gone before them
-        match PUBLISH.load(&self.base.link).await {
-            Ok(()) => drop(self.attempt(unknown, false).await),
-            Err(fault) => unknown.into_iter().for_each(|job| job.fail(&fault)),
+        let unknown = self.attempt(batch, false).await;
+        if !unknown.is_empty() {
+            // sealed anew: others of the batch may have gone before them
+            drop(self.attempt(unknown, true).await);
         }
     }
 
-    /// Writes all and answers all, but for those whose script the server does not know, if there is another attempt.
-    async fn attempt(&mut self, batch: Vec<Job>, another: bool) -> Vec<Job> {
+    /// Writes all and answers all, but for those whose script the server does not know, if this was sent by its hash.
+    async fn attempt(&mut self, batch: Vec<Job>, by_text: bool) -> Vec<Job> {
         let mut pipeline = Pipeline::with_capacity(batch.len());
         for job in &batch {
-            self.queue(job, &mut pipeline);
+            self.queue(job, by_text, &mut pipeline);
         }
         pipeline.ignore_errors();
         let answers: Vec<Result<Value, RedisError>> = match self.base.link.pipeline(&pipeline).await {
@@ -131,7 +127,7 @@ impl Outbound {
             match answers.next() {
                 Some(Ok(answer)) => job.answer(answer),
                 Some(Err(error)) => match LinkFault::Refused(error) {
-                    fault if another && fault.is_no_script() => unknown.push(job),
+                    fault if !by_text && fault.is_no_script() => unknown.push(job),
                     fault => job.fail(&fault.into()),
                 },
                 None => job.fail(&garbled()),
@@ -140,7 +136,7 @@ impl Outbound {
         unknown
     }
 
-    fn queue(&mut self, job: &Job, pipeline: &mut Pipeline) {
+    fn queue(&mut self, job: &Job, by_text: bool, pipeline: &mut Pipeline) {
         match job {
             Job::Publish(publish) => {
                 let sealed = self.seal(&publish.channel, &publish.body);
@@ -148,7 +144,7 @@ impl Outbound {
                 let keep = publish.keep.filter(|keep| keep.count > 0);
                 let args = Args::new().with(&publish.channel).with(sealed).with(publish.epoch).with(self.linger_ms);
                 let args = args.with(window).with(keep.map_or(0, |keep| keep.count));
-                PUBLISH.queue(pipeline, &publish.keys, &args.with(keep.map_or(0, |keep| millis(keep.age))));
+                PUBLISH.queue(pipeline, by_text, &publish.keys, &args.with(keep.map_or(0, |keep| millis(keep.age))));
             }
             Job::Mail(mail) => {
                 let sealed = self.seal(&mail.channel, &mail.body);

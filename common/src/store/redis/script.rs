@@ -56,15 +56,12 @@ impl Script {
         }
     }
 
-    /// Puts a run into a pipeline, by hash: whoever does that also calls [`Self::load`] when the hash is not known.
-    pub(super) fn queue(&self, pipeline: &mut Pipeline, keys: &[String], args: &Args) {
-        pipeline.add_command(self.call("EVALSHA", &self.sha, keys, args));
-    }
-
-    /// Sends the server the text.
-    pub(super) async fn load(&self, link: &Link) -> Result<(), StoreFault> {
-        let loaded: Result<String, _> = link.command(redis::cmd("SCRIPT").arg("LOAD").arg(&self.text)).await;
-        loaded.map(drop).map_err(StoreFault::from)
+    /// Puts a run into a pipeline: by hash, and for those that were answered [`LinkFault::is_no_script`] by its text.
+    ///
+    /// [`LinkFault::is_no_script`]: super::link::LinkFault::is_no_script
+    pub(super) fn queue(&self, pipeline: &mut Pipeline, by_text: bool, keys: &[String], args: &Args) {
+        let (verb, script) = if by_text { ("EVAL", &self.text) } else { ("EVALSHA", &self.sha) };
+        pipeline.add_command(self.call(verb, script, keys, args));
     }
 
     fn call(&self, verb: &str, script: &str, keys: &[String], args: &Args) -> Cmd {

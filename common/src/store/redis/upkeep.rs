@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redis::{Pipeline, PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
-use super::bus::{Hub, LINGER_MS};
+use super::hub::{Hub, LINGER_MS};
 use super::keys::Kind;
 use super::subscriptions::Wish;
 
