@@ -223,7 +223,14 @@ fn a_store_that_pauses_for_longer_than_a_lease_costs_nobody_a_session() {
     for node in [&fleet.a, &fleet.b] {
         wait::until("a new life", || node.log().contains("\"lease_lapsed\"").then_some(()));
     }
-    remembered(&fleet.operator(), "app:ann", &anns);
+    let operator = fleet.operator();
+    remembered(&operator, "app:ann", &anns);
+    // in the name of a life that is over they would be anybody's
+    let lives_now = [&fleet.a, &fleet.b].map(|node| node.health()["epoch"].as_str().unwrap().to_owned());
+    wait::until_within(REMEMBERED, "every slot to be held by a present life", || {
+        let slots = operator.slots("app:ann").ok()?;
+        slots.iter().all(|slot| lives_now.contains(&slot.holder.epoch.to_string())).then_some(())
+    });
     wait::until("the store to answer both nodes", || fleet.is_full("ann").then_some(()));
     assert!(anns.iter_mut().all(lives), "the same sessions in the same slots");
 }
