@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use portcullis_common::store::session::SlotState;
 use portcullis_tests::blocking::{Knock, Raw};
 use portcullis_tests::fleet::{Fleet, knock, lives, open, refused_for_the_cap};
 use portcullis_tests::gateway::Setup;
@@ -67,4 +68,44 @@ fn with_eviction_a_newcomer_takes_the_place_of_the_oldest_on_the_other_node() {
         open_ones.push_back(newcomer);
         assert!(open_ones.iter_mut().all(lives), "only the oldest goes");
     }
+}
+
+#[test]
+fn a_crowd_that_evicts_over_both_nodes_leaves_exactly_the_cap() {
+    const CROWD: usize = 40;
+    let fleet = Fleet::start(capped("evict_oldest"));
+    let operator = fleet.operator();
+    let token = tokens::good("crowd");
+    let (mut evicted, mut full) = (0, 0);
+    for round in 0..5 {
+        let nodes = [&fleet.a, &fleet.b];
+        let knocks: Vec<Knock> = (0..CROWD).map(|n| Knock::at(nodes[n % 2].public, &token, None)).collect();
+        let (came, refused): (Vec<_>, Vec<_>) = knocks.into_iter().map(Knock::answer).partition(Result::is_ok);
+        assert!(refused.into_iter().all(|answer| answer.is_err_and(|refusal| refused_for_the_cap(&refusal))));
+        let came: Vec<Raw> = came.into_iter().flatten().collect();
+        // those who waited in vain take back what was promised to them
+        let holders = wait::until("nobody is on the way", || {
+            let slots = operator.slots("app:crowd").unwrap();
+            assert!(slots.len() <= CAP, "round {round}: {slots:?}");
+            let settled = slots.iter().all(|slot| slot.state == SlotState::Live);
+            let holders: Vec<String> = slots.iter().map(|slot| slot.holder.sid.to_string()).collect();
+            (settled && holders.iter().all(|sid| came.iter().any(|raw| raw.session() == sid))).then_some(holders)
+        });
+        // below the cap only if a victim took longer to go than a newcomer waits
+        full += usize::from(holders.len() == CAP);
+        let mut live = 0;
+        for mut raw in came {
+            if holders.iter().any(|holder| holder == raw.session()) {
+                assert!(lives(&mut raw));
+                live += 1;
+                assert_eq!(raw.close(1000), Some(1000));
+            } else {
+                assert_eq!(end(raw), terminated(), "round {round}: whoever has no slot has no session");
+                evicted += 1;
+            }
+        }
+        assert_eq!(live, holders.len(), "round {round}");
+        wait::until("every slot is free", || operator.slots("app:crowd").unwrap().is_empty().then_some(()));
+    }
+    assert!(evicted > 0 && full > 0, "{evicted} made room for somebody, {full} rounds left the cap");
 }
