@@ -105,13 +105,20 @@ fn compile(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Arc<Verifier>, Ro
     }
 }
 
+/// The stores that the configuration names.
+#[must_use]
+pub fn stores(config: &Config, clock: &Arc<dyn Clock>) -> Stores {
+    let StoreUrl::Memory = config.store.url;
+    MemoryStore::new(Arc::clone(clock), Box::new(rand::rngs::StdRng::from_os_rng()))
+}
+
 impl Node {
     /// Compiles every rule and puts the node together; nothing listens yet. Must run inside the runtime that will carry
     /// the node's background work.
     ///
     /// # Errors
     /// Every problem of the rules at once; the store's.
-    pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+    pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>, stores: Stores) -> Result<Arc<Self>, StartError> {
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
@@ -119,8 +126,6 @@ impl Node {
             tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
         }
         let (verifier, rooms) = compile(&config, &clock)?;
-        let StoreUrl::Memory = config.store.url;
-        let stores = MemoryStore::new(Arc::clone(&clock), Box::new(rand::rngs::StdRng::from_os_rng()));
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use portcullis_common::clock::Clock;
 use portcullis_common::config::model::Config;
+use portcullis_common::store::Stores;
 
 use crate::drain;
 use crate::events::NodeState;
-use crate::node::{Node, StartError};
+use crate::node::{self, Node, StartError};
 use crate::serve::{self, Listening};
 
 /// Runs a node inside the current actix system until `end` is ready or the control log asks it to drain, then drains.
@@ -22,7 +23,22 @@ pub async fn run(
     started: impl FnOnce(&Arc<Node>, &Listening),
     end: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    let node = Node::assemble(config, clock).await?;
+    let stores = node::stores(&config, &clock);
+    run_on(stores, config, clock, started, end).await
+}
+
+/// The same on stores of the caller's.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    stores: Stores,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    started: impl FnOnce(&Arc<Node>, &Listening),
+    end: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let node = Node::assemble(config, clock, stores).await?;
     let listening = serve::listen(&node)?;
     started(&node, &listening);
     NodeState { node: node.id(), state: "started" }.emit(&node.metrics.draining);
