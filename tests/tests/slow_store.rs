@@ -74,7 +74,9 @@ fn a_join_again_that_fails_changes_nothing_for_the_member() {
 #[test]
 fn a_session_that_ends_inside_a_join_or_a_leave_leaves_no_trace_of_itself() {
     let (inside, stall) = start(&[]);
-    for (call, leaving) in [("bus.subscribe", false), ("presence.enter", false), ("bus.unsubscribe", true), ("presence.exit", true)] {
+    for (call, leaving) in
+        [("bus.subscribe", false), ("presence.enter", false), ("bus.unsubscribe", true), ("presence.exit", true)]
+    {
         // the request may be lost on its way to the store, or the answer on its way back
         for late in [false, true] {
             let mut mia = open(&inside, "mia");
@@ -88,7 +90,8 @@ fn a_session_that_ends_inside_a_join_or_a_leave_leaves_no_trace_of_itself() {
             }
             mia.say(if leaving { json!({"type": "leave", "to": {"room": "lobby"}}) } else { join("lobby") });
             until("the call is under way", || stall.waiting(call) == 1);
-            let target = portcullis_common::store::control::Target::Session(inside.entry(mia.session()).unwrap().holder.sid);
+            let target =
+                portcullis_common::store::control::Target::Session(inside.entry(mia.session()).unwrap().holder.sid);
             inside.control(portcullis_common::store::control::ControlEntry::Kick { target, reason: "test".to_owned() });
             assert_eq!(mia.ending().code, Some(4409));
             stall.lift(call);
@@ -113,31 +116,4 @@ fn who_joins_while_the_last_member_leaves_hears_the_room() {
     assert_eq!(new.message_of("ack")["room"], "plain.a");
     assert_eq!(new.ask(json!({"type": "chat", "to": {"room": "plain.a"}, "payload": "hi"}))["type"], "ack");
     assert_eq!(new.message_of("chat")["payload"], "hi");
-}
-
-#[test]
-fn a_drain_sees_to_it_that_slots_are_given_back_before_the_lease_is() {
-    let (mut inside, stall) = start(&[]);
-    let mia = open(&inside, "mia");
-    stall.hold("ledger.release");
-    let ledger = std::sync::Arc::clone(&inside.node.stores.ledger);
-    inside.end();
-    assert_eq!(mia.ending().code, Some(1012));
-    until("the release is under way", || stall.waiting("ledger.release") == 1);
-    stall.lift("ledger.release");
-    inside.wait();
-    let user = portcullis_common::ids::UserId::parse("mia").unwrap();
-    assert_eq!(Inside::store(ledger.slots(user)).len(), 0);
-}
-
-#[test]
-fn a_slot_that_the_store_did_not_take_back_is_given_back_later() {
-    let (inside, stall) = start(&[("session.max_per_user", "1")]);
-    let mia = open(&inside, "mia");
-    stall.refuse("ledger.release");
-    assert_eq!(mia.close(1000), Some(1000));
-    until("the refusal is counted", || inside.metric("portcullis_store_faults_total") >= 1.0);
-    assert_eq!(inside.slots("mia"), 1);
-    stall.lift("ledger.release");
-    until("the slot is free", || inside.slots("mia") == 0);
 }
