@@ -15,5 +15,6 @@ pub mod client;
 pub mod gateway;
 pub mod inside;
 pub mod raw;
+pub mod stall;
 pub mod tokens;
 pub mod wait;
