@@ -12,6 +12,7 @@
 
 pub mod blocking;
 pub mod client;
+pub mod fleet;
 pub mod gateway;
 pub mod inside;
 pub mod raw;

@@ -1,0 +1,194 @@
+//! Gateways that are processes of their own, and the Redis between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portcullis_common::clock::SystemClock;
+use portcullis_common::ids::{NodeEpoch, NodeId, UserId};
+use portcullis_common::store::StoreFault;
+use portcullis_common::store::control::{ControlEntry, ControlLog, LogId};
+use portcullis_common::store::keyring::Keyring;
+use portcullis_common::store::record::{Issuer, Sealer};
+use portcullis_common::store::redis::{RedisControl, RedisOptions, RedisStore, Trust};
+use portcullis_common::store::session::Slot;
+use portcullis_common::store::{Stores, memory::MemoryStore};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use serde_json::json;
+use tokio::runtime::Runtime;
+
+use crate::blocking::{Knock, Raw, Refusal};
+use crate::gateway::{Gateway, Setup};
+use crate::tokens;
+
+pub use redis::RedisServer;
+
+#[path = "../../common/tests/redis/mod.rs"]
+#[allow(missing_docs, reason = "shared with the store's own tests")]
+mod redis;
+
+/// `store.cluster_key_file` of a [`Fleet`].
+pub const CLUSTER_KEY: &str = "k1:AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA=";
+/// A key that no gateway has, under the id of the one that they have.
+pub const FORGED_KEY: &str = "k1:ICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj8=";
+/// What `store.naming_key_file` of a [`Fleet`] says in base 64.
+const NAMING_KEY: [u8; 32] = [
+    0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30,
+    31,
+];
+const NAMING_KEY_FILE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// Two gateways over a Redis of their own; all of them end with the test.
+pub struct Fleet {
+    /// `gw-a`.
+    pub a: Gateway,
+    /// `gw-b`.
+    pub b: Gateway,
+    /// Behind both.
+    pub redis: RedisServer,
+    setup: Setup,
+}
+
+impl Fleet {
+    /// Two gateways with the configuration that `change` makes of [`Setup::default`].
+    ///
+    /// # Panics
+    /// When one of the three does not start.
+    #[must_use]
+    pub fn start(change: impl FnOnce(Setup) -> Setup) -> Self {
+        let redis = RedisServer::start();
+        let setup = change(Setup::default())
+            .toml(&format!(
+                "[store]\nurl = \"{}\"\ncluster_key_file = \"cluster.key\"\nnaming_key_file = \"naming.key\"\n",
+                redis.url()
+            ))
+            .file("cluster.key", CLUSTER_KEY)
+            .file("naming.key", NAMING_KEY_FILE)
+            .set("node.drain_spread", "1s");
+        let (a, b) = (Gateway::start(&setup.clone().set("node.id", "gw-a")), node(&setup, "gw-b"));
+        Self { a, b, redis, setup }
+    }
+
+    /// A further gateway of this name.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn node(&self, id: &str) -> Gateway {
+        node(&self.setup, id)
+    }
+
+    /// Whether this user of [`open`] is refused for the cap on both nodes.
+    #[must_use]
+    pub fn is_full(&self, name: &str) -> bool {
+        [&self.a, &self.b].iter().all(|node| knock(node, name).is_err_and(|refusal| refused_for_the_cap(&refusal)))
+    }
+
+    /// A process that has the fleet's keys and no clients.
+    ///
+    /// # Panics
+    /// When the store is not there.
+    #[must_use]
+    pub fn operator(&self) -> Operator {
+        Operator::with_keys(&self.redis, CLUSTER_KEY)
+    }
+}
+
+fn node(setup: &Setup, id: &str) -> Gateway {
+    Gateway::start(&setup.clone().set("node.id", id))
+}
+
+/// A session of the user `app:` and this name.
+///
+/// # Panics
+/// When it is refused.
+#[must_use]
+pub fn open(node: &Gateway, name: &str) -> Raw {
+    Raw::open(node.public, &tokens::good(name))
+}
+
+/// The same, where a refusal is an answer.
+///
+/// # Errors
+/// The refusal.
+pub fn knock(node: &Gateway, name: &str) -> Result<Raw, Refusal> {
+    Knock::at(node.public, &tokens::good(name), None).answer()
+}
+
+/// 429 for the user's cap, with a time after which to try again.
+#[must_use]
+pub fn refused_for_the_cap(refusal: &Refusal) -> bool {
+    refusal.status == 429 && refusal.code() == "session_limit" && says_when(refusal)
+}
+
+/// Whether there is a `Retry-After`.
+#[must_use]
+pub fn says_when(refusal: &Refusal) -> bool {
+    refusal.head.to_ascii_lowercase().contains("\r\nretry-after: ")
+}
+
+/// Whether a session answers.
+///
+/// # Panics
+/// When its connection is over.
+pub fn lives(raw: &mut Raw) -> bool {
+    raw.ask(json!({"type": "health-check"}))["type"] == "health-check"
+}
+
+/// Whoever writes to the control log and looks at the ledger without being a gateway.
+pub struct Operator {
+    control: RedisControl,
+    stores: Stores,
+    runtime: Runtime,
+}
+
+impl Operator {
+    /// With this cluster key, which may be a wrong one.
+    ///
+    /// # Panics
+    /// When the store is not there.
+    #[must_use]
+    pub fn with_keys(redis: &RedisServer, cluster_keys: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut options = RedisOptions::new(NAMING_KEY);
+        // a machine that is busy is not a store that is gone
+        options.command_timeout = Duration::from_secs(5);
+        let store = runtime.block_on(RedisStore::connect(&redis.url(), &options)).expect("the store");
+        let clock = Arc::new(SystemClock::default());
+        let trust = Trust {
+            sealer: Sealer::new(&options.prefix, Arc::new(Keyring::parse(cluster_keys).unwrap())),
+            issuer: Issuer {
+                node: NodeId::parse("operator").unwrap(),
+                epoch: NodeEpoch::random(&mut StdRng::from_os_rng()),
+            },
+            clock: Arc::<SystemClock>::clone(&clock),
+        };
+        let control = {
+            let _inside = runtime.enter();
+            store.control(&trust)
+        };
+        // the ledger is all that is used of these
+        let unused = MemoryStore::new(clock, Box::new(StdRng::from_os_rng()));
+        let stores = store.stores(unused.bus, unused.control);
+        Self { control, stores, runtime }
+    }
+
+    /// Appends to the control log.
+    ///
+    /// # Panics
+    /// When the store does not take it.
+    pub fn append(&self, entry: ControlEntry) -> LogId {
+        self.runtime.block_on(self.control.append(entry)).expect("appended")
+    }
+
+    /// The ledger's slots of a user.
+    ///
+    /// # Errors
+    /// The store's.
+    ///
+    /// # Panics
+    /// When `user` is no legal name.
+    pub fn slots(&self, user: &str) -> Result<Vec<Slot>, StoreFault> {
+        self.runtime.block_on(self.stores.ledger.slots(UserId::parse(user).expect("a legal user")))
+    }
+}
