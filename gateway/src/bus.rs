@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portcullis_common::ids::{NodeId, RoomName, SessionId};
 use portcullis_common::store::StoreFault;
@@ -99,39 +99,55 @@ impl NodeBus {
         self.gates.get(sum % GATES)
     }
 
-    /// The worker has a member in the room; answers the room's position, after which every message will come.
+    /// The worker has a member in the room; answers the room's position, after which every message will come. Has to be
+    /// polled once before the worker's hub changes again; then, whatever becomes of the future, [`NodeBus::exit`]
+    /// undoes it.
     ///
     /// # Errors
     /// The store's.
     pub async fn enter(&self, worker: u16, room: &RoomName) -> Result<Position, StoreFault> {
+        // before any await: what a worker wants is noted in the order in which its hub changed
+        *self.rooms().entry(room.clone()).or_default() |= 1 << worker;
         let _turn = match self.gate(room) {
             Some(gate) => Some(gate.lock().await),
             None => None,
         };
-        *self.rooms.lock().unwrap_or_else(PoisonError::into_inner).entry(room.clone()).or_default() |= 1 << worker;
         self.bus.subscribe(self.node.clone(), room.clone()).await
     }
 
-    /// The worker's hub has nobody in the room any more.
+    /// The worker's hub has nobody in the room any more. Has to be polled once before the worker's hub changes again, and
+    /// then to its end.
     ///
     /// # Errors
     /// The store's.
     pub async fn exit(&self, worker: u16, room: &RoomName) -> Result<(), StoreFault> {
+        self.forget(worker, room);
         let _turn = match self.gate(room) {
             Some(gate) => Some(gate.lock().await),
             None => None,
         };
-        let empty = {
-            let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-            let mask = rooms.get(room).copied().unwrap_or(0) & !(1 << worker);
-            if mask == 0 {
-                rooms.remove(room).is_some()
-            } else {
-                rooms.insert(room.clone(), mask);
-                false
-            }
-        };
-        if empty { self.bus.unsubscribe(self.node.clone(), room.clone()).await } else { Ok(()) }
+        // somebody may have come in while this waited; who comes from now on waits for the gate
+        let wanted = self.rooms().contains_key(room);
+        if wanted { Ok(()) } else { self.bus.unsubscribe(self.node.clone(), room.clone()).await }
+    }
+
+    fn forget(&self, worker: u16, room: &RoomName) {
+        let mut rooms = self.rooms();
+        let Some(mask) = rooms.get_mut(room) else { return };
+        *mask &= !(1 << worker);
+        if *mask == 0 {
+            rooms.remove(room);
+        }
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomName, u64>> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rooms in which some worker has a member.
+    #[must_use]
+    pub fn room_count(&self) -> usize {
+        self.rooms().len()
     }
 
     /// A newcomer waits for its slot: ready with the ledger's sequence when the victim's node has passed it on.
@@ -203,5 +219,48 @@ impl BusSink for NodeBus {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use portcullis_common::clock::ManualClock;
+    use portcullis_common::store::bus::Record;
+    use portcullis_common::store::memory::MemoryStore;
+    use rand::SeedableRng;
+    use tokio::task::coop::{consume_budget, unconstrained};
+
+    use super::*;
+
+    /// A task that has used up its turn cannot even queue for a lock (tokio's cooperative budget).
+    #[tokio::test]
+    async fn who_comes_in_before_the_one_who_left_had_a_turn_hears_the_room() {
+        let stores = MemoryStore::new(Arc::new(ManualClock::default()), Box::new(rand::rngs::StdRng::seed_from_u64(1)));
+        let (node, room) = (NodeId::parse("n").unwrap(), RoomName::parse("r").unwrap());
+        let metrics = Arc::new(Metrics::new(1));
+        let bus = Arc::new(NodeBus::new(node.clone(), Arc::clone(&stores.bus), Arc::default(), metrics, 1));
+        stores.bus.attach(node, Arc::clone(&bus) as Arc<dyn BusSink>);
+        bus.enter(0, &room).await.unwrap();
+        let mut leaving = pin!(bus.exit(0, &room));
+        let mut spend = pin!(async {
+            loop {
+                consume_budget().await;
+            }
+        });
+        poll_fn(|cx| {
+            let spent: Poll<()> = spend.as_mut().poll(cx);
+            assert!(spent.is_pending() && leaving.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        unconstrained(bus.enter(0, &room)).await.unwrap();
+        leaving.await.unwrap();
+        let record = Record { body: "{}".into(), exclude: None };
+        stores.bus.publish(room.clone(), record, None, None).await.unwrap();
+        assert!(matches!(bus.queue(0).unwrap().pop(), Some(HubMail::Room(_))));
     }
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use portcullis_common::ids::{RoomName, SessionId};
-use portcullis_common::store::bus::{Delivery, Record};
+use portcullis_common::store::bus::{Delivery, Position, Record};
 
 use crate::admit::subprotocol::Protocol;
 use crate::session::peer::Peer;
@@ -83,7 +83,7 @@ impl HubQueue {
         true
     }
 
-    fn pop(&self) -> Option<HubMail> {
+    pub(crate) fn pop(&self) -> Option<HubMail> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mail = waiting.mail.pop_front()?;
         waiting.bytes -= mail.weight();
@@ -94,11 +94,23 @@ impl HubQueue {
 struct Member {
     peer: Rc<Peer>,
     /// Messages up to here are not for this member: it got them as recovered history.
-    after: u64,
+    after: Position,
     /// While the store looks up what the member missed: what came meanwhile. At most [`HELD`]; then the oldest goes,
     /// and the member sees the jump in the offsets.
     #[allow(clippy::box_collection, reason = "eight bytes where nothing is held back, which is nearly always")]
     held: Option<Box<VecDeque<Delivery>>>,
+}
+
+/// Before every message of every epoch.
+const START: Position = Position { offset: 0, epoch: 0 };
+
+impl Member {
+    /// Whether a message is new to it. Another epoch is another order: everything in it is new.
+    fn wants(&self, delivery: &Delivery) -> bool {
+        let Delivery { position, record, .. } = delivery;
+        let seen = position.epoch == self.after.epoch && position.offset <= self.after.offset;
+        !seen && record.exclude != Some(self.peer.sid)
+    }
 }
 
 /// The hub of one worker.
@@ -123,7 +135,7 @@ impl Hub {
         let held = hold.then(Box::default);
         match members.iter_mut().find(|m| m.peer.sid == peer.sid) {
             Some(member) => member.held = held,
-            None => members.push(Member { peer: Rc::clone(peer), after: 0, held }),
+            None => members.push(Member { peer: Rc::clone(peer), after: START, held }),
         }
         let mut of_peer = peer.rooms.borrow_mut();
         if !of_peer.contains(room) {
@@ -135,13 +147,22 @@ impl Hub {
     }
 
     /// The member has everything up to `after`: what was held back behind it is delivered now.
-    pub fn settle(&self, room: &RoomName, peer: &Rc<Peer>, after: u64) {
+    pub fn settle(&self, room: &RoomName, peer: &Rc<Peer>, after: Position) {
+        self.let_go(room, peer, Some(after));
+    }
+
+    /// What was held back for the member is delivered now; it has what it had.
+    pub fn release(&self, room: &RoomName, peer: &Rc<Peer>) {
+        self.let_go(room, peer, None);
+    }
+
+    fn let_go(&self, room: &RoomName, peer: &Rc<Peer>, after: Option<Position>) {
         let mut rooms = self.rooms.borrow_mut();
         let members = rooms.get_mut(room).into_iter().flatten();
         let Some(member) = members.into_iter().find(|m| m.peer.sid == peer.sid) else { return };
-        member.after = after;
+        member.after = after.unwrap_or(member.after);
         for delivery in member.held.take().into_iter().flat_map(|held| *held) {
-            if delivery.position.offset > after && delivery.record.exclude != Some(peer.sid) {
+            if member.wants(&delivery) {
                 self.deliver(peer, wire_out::delivery(&delivery, peer.protocol));
             }
         }
@@ -237,7 +258,7 @@ impl Hub {
                 let Some(members) = rooms.get_mut(&delivery.room) else { return };
                 let mut frames = Variants::default();
                 for member in members {
-                    if member.after >= delivery.position.offset || delivery.record.exclude == Some(member.peer.sid) {
+                    if !member.wants(&delivery) {
                         continue;
                     }
                     if let Some(held) = &mut member.held {
@@ -285,7 +306,7 @@ impl Hub {
         peers.each(&mut |peer| {
             for room in peer.rooms.borrow().iter() {
                 let member = known.remove(&(room.clone(), peer.sid));
-                let new = || Member { peer: Rc::clone(peer), after: 0, held: None };
+                let new = || Member { peer: Rc::clone(peer), after: START, held: None };
                 rooms.entry(room.clone()).or_default().push(member.unwrap_or_else(new));
             }
         });

@@ -119,7 +119,8 @@ impl Node {
     ///
     /// # Errors
     /// Every problem of the rules at once; the store's.
-    pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+    pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>, opened: Opened) -> Result<Arc<Self>, StartError> {
+        let Opened { epoch, stores, link } = opened;
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
@@ -127,8 +128,6 @@ impl Node {
             tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
         }
         let (verifier, rooms) = compile(&config, &clock)?;
-        let epoch = NodeEpoch::random(&mut rand::rng());
-        let Opened { stores, link } = store::open(&config, epoch, &clock).await?;
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));

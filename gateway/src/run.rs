@@ -10,6 +10,7 @@ use crate::drain;
 use crate::events::NodeState;
 use crate::node::{Node, StartError};
 use crate::serve::{self, Listening};
+use crate::store::{self, Opened};
 
 /// Runs a node inside the current actix system until `end` is ready or the control log asks it to drain, then drains.
 /// `started` is told once both ports are bound.
@@ -22,7 +23,22 @@ pub async fn run(
     started: impl FnOnce(&Arc<Node>, &Listening),
     end: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    let node = Node::assemble(config, clock).await?;
+    let opened = store::open(&config, &clock).await?;
+    run_on(opened, config, clock, started, end).await
+}
+
+/// The same on stores of the caller's.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on(
+    opened: Opened,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    started: impl FnOnce(&Arc<Node>, &Listening),
+    end: impl Future<Output = ()>,
+) -> Result<(), StartError> {
+    let node = Node::assemble(config, clock, opened).await?;
     let listening = serve::listen(&node)?;
     started(&node, &listening);
     NodeState { node: node.id(), state: "started" }.emit(&node.metrics.draining);

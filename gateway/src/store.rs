@@ -25,20 +25,31 @@ const SLACK: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
 /// An open store.
 pub struct Opened {
+    /// The life in whose name this process speaks to it.
+    pub epoch: NodeEpoch,
     /// Its roles.
     pub stores: Stores,
     /// Whether it answers; `None` where it always does.
     pub link: Option<watch::Receiver<LinkState>>,
 }
 
+impl Opened {
+    /// The embedded store.
+    #[must_use]
+    pub fn memory(clock: &Arc<dyn Clock>) -> Self {
+        let stores = MemoryStore::new(Arc::clone(clock), rng());
+        Self { epoch: NodeEpoch::random(&mut rand::rng()), stores, link: None }
+    }
+}
+
 /// Opens the configured store. Its tasks run on the present runtime.
 ///
 /// # Errors
 /// Key files that are not what they should be, with their configuration path; a store that cannot be reached.
-pub async fn open(config: &Config, epoch: NodeEpoch, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
+pub async fn open(config: &Config, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
     match &config.store.url {
-        StoreUrl::Memory => Ok(Opened { stores: MemoryStore::new(Arc::clone(clock), rng()), link: None }),
-        StoreUrl::Redis(url) => fleet(config, url, epoch, clock).await,
+        StoreUrl::Memory => Ok(Opened::memory(clock)),
+        StoreUrl::Redis(url) => fleet(config, url, clock).await,
     }
 }
 
@@ -46,7 +57,8 @@ fn rng() -> Box<StdRng> {
     Box::new(StdRng::from_os_rng())
 }
 
-async fn fleet(config: &Config, url: &Secret, epoch: NodeEpoch, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
+async fn fleet(config: &Config, url: &Secret, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
+    let epoch = NodeEpoch::random(&mut rand::rng());
     let (naming_key, keyring) = keys(config)?;
     let mut options = RedisOptions::new(naming_key);
     options.prefix.clone_from(&config.store.prefix);
@@ -63,7 +75,7 @@ async fn fleet(config: &Config, url: &Secret, epoch: NodeEpoch, clock: &Arc<dyn 
     let bus = store.bus(&trust, rng()).ok_or_else(|| at("was opened twice".to_owned()))?;
     let control = store.control(&trust);
     let link = Some(store.state());
-    Ok(Opened { stores: store.stores(Arc::new(bus), Arc::new(control)), link })
+    Ok(Opened { epoch, stores: store.stores(Arc::new(bus), Arc::new(control)), link })
 }
 
 /// Reads both key files; also for `check-config`.

@@ -9,13 +9,15 @@ use std::sync::{Arc, Mutex, Once, PoisonError, mpsc};
 use std::thread::JoinHandle;
 
 use futures_util::FutureExt;
-use portcullis_common::clock::SystemClock;
+use portcullis_common::clock::{Clock, SystemClock};
 use portcullis_common::config::model::Config;
 use portcullis_common::ids::{SessionId, UserId};
+use portcullis_common::store::Stores;
 use portcullis_common::store::control::ControlEntry;
 use portcullis_gateway::node::Node;
-use portcullis_gateway::run::run;
+use portcullis_gateway::run::run_on;
 use portcullis_gateway::session::registry::SessionEntry;
+use portcullis_gateway::store::Opened;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -112,6 +114,15 @@ impl Inside {
     /// When the configuration is wrong or the node does not start.
     #[must_use]
     pub fn start(changes: &[(&str, &str)]) -> Self {
+        Self::start_on(changes, |stores| stores)
+    }
+
+    /// The same on stores that `change` makes of the memory store.
+    ///
+    /// # Panics
+    /// As [`Inside::start`].
+    #[must_use]
+    pub fn start_on(changes: &[(&str, &str)], change: impl FnOnce(Stores) -> Stores) -> Self {
         capture();
         let name = |path: &str| format!("PORTCULLIS__{}", path.replace('.', "__").to_uppercase());
         let env = changes.iter().map(|(path, value)| (name(path), (*value).to_owned()));
@@ -121,18 +132,38 @@ impl Inside {
         (config.listen.public, config.listen.private) = (any, any);
         let (end, ended) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let mut opened = Opened::memory(&clock);
+        opened.stores = change(opened.stores);
         let serve = move || {
             actix_rt::System::new().block_on(async {
                 let started = |node: &Arc<Node>, listening: &portcullis_gateway::serve::Listening| {
                     let _ = tell.send((Arc::clone(node), listening.public, listening.private));
                 };
                 let end = ended.map(drop);
-                run(config, Arc::new(SystemClock::default()), started, end).await.expect("the node starts");
+                run_on(opened, config, clock, started, end).await.expect("the node starts");
             });
         };
         let thread = std::thread::Builder::new().name("inside".to_owned()).spawn(serve).expect("a thread");
         let (node, public, private) = told.recv().expect("the node starts");
         Self { node, public, private, end: Some(end), thread: Some(thread) }
+    }
+
+    /// Has the node drain, as a signal would.
+    pub fn end(&mut self) {
+        if let Some(end) = self.end.take() {
+            let _ = end.send(());
+        }
+    }
+
+    /// Waits until the node is no more.
+    ///
+    /// # Panics
+    /// When it panicked.
+    pub fn wait(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the node ends in order");
+        }
     }
 
     /// What a call of the memory store answers, which is always ready.
@@ -208,9 +239,7 @@ pub fn until(what: &str, mut condition: impl FnMut() -> bool) {
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        if let Some(end) = self.end.take() {
-            let _ = end.send(());
-        }
+        self.end();
         if let Some(thread) = self.thread.take() {
             // a test that failed already need not fail twice
             let _ = thread.join();

@@ -16,5 +16,6 @@ pub mod fleet;
 pub mod gateway;
 pub mod inside;
 pub mod raw;
+pub mod stall;
 pub mod tokens;
 pub mod wait;

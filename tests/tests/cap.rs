@@ -225,7 +225,7 @@ fn on_its_way(user: &str, meanwhile: impl FnOnce(&Inside, Holder)) -> Ending {
     let ledger = &inside.node.stores.ledger;
     let (name, node) = (UserId::parse(user).unwrap(), inside.node.config.node.id.clone());
     let sid = SessionId::parse("00000000000000000000000001").unwrap();
-    let holder = Holder { sid, node: node.clone(), epoch: inside.node.epoch, generation: 0 };
+    let holder = Holder { sid, node: node.clone(), epoch: inside.node.epoch(), generation: 0 };
     let request =
         Acquire { user: name.clone(), holder: holder.clone(), cap: 1, on_limit: inside.node.config.session.on_limit };
     assert!(matches!(Inside::store(ledger.acquire(request)), Acquired::Held { .. }));

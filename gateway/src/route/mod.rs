@@ -20,7 +20,7 @@ use crate::events::StoreFailed;
 use crate::node::Node;
 use crate::pipeline::{Action, Passed, Target};
 use crate::session::connection::{Next, Turn};
-use crate::session::talk::Session;
+use crate::session::talk::{Session, Sort};
 
 /// Which rooms exist, and who may do what in them.
 pub mod rooms;
@@ -54,7 +54,14 @@ pub enum Outcome {
     /// A user message was taken (true: a duplicate), or not.
     Sent(Result<bool, StoreFault>),
     /// A room was entered, or not.
-    Joined(Result<room::Joined, StoreFault>),
+    Joined {
+        /// What the store said.
+        joined: Result<room::Joined, StoreFault>,
+        /// It was a member before.
+        again: bool,
+    },
+    /// What a failed join had done is undone.
+    Undone,
     /// A room was left.
     Left,
     /// Who is in a room.
@@ -89,7 +96,7 @@ pub fn dispatch(session: &mut Session, passed: Passed<'_>, turn: &mut Turn<'_, '
                 let result = check_token(&node, &token, client).await;
                 Done { id, room: None, outcome: Outcome::Token(Box::new(result)) }
             };
-            Ok(session.call(work, true, turn))
+            Ok(session.call(work, Sort::Token, turn))
         }
     }
 }
@@ -113,7 +120,8 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
         };
         Done { id: None, room: None, outcome: Outcome::Reasserted(answer.await) }
     };
-    session.call(work, false, turn)
+    // what was sent is done before what a session's end sends: dropping the rest leaves nothing behind
+    session.call(work, Sort::Question, turn)
 }
 
 async fn check_token(node: &Node, token: &str, client: IpAddr) -> Result<Identity, AuthError> {
@@ -122,6 +130,11 @@ async fn check_token(node: &Node, token: &str, client: IpAddr) -> Result<Identit
         node.addresses.login_failed(client, node.clock.nanos());
     }
     result
+}
+
+fn lost(fault: &StoreFault, turn: &Turn<'_, '_>) -> Reject {
+    StoreFailed { call: "route", fault }.emit(&turn.worker.node.metrics);
+    Reject::new(Code::StoreUnavailable, "the store did not answer").retry(STORE_RETRY)
 }
 
 /// Answers a request whose call is over.
@@ -135,10 +148,6 @@ pub fn settle(
     room: Option<&RoomName>,
     turn: &mut Turn<'_, '_>,
 ) -> Result<(), Reject> {
-    let lost = |fault: StoreFault| {
-        StoreFailed { call: "route", fault: &fault }.emit(&turn.worker.node.metrics);
-        Reject::new(Code::StoreUnavailable, "the store did not answer").retry(STORE_RETRY)
-    };
     match outcome {
         Outcome::Published(Ok(Published { position, duplicate }), _) => {
             session.ack(id, room, Acked::Taken { position: Some(position), duplicate }, turn);
@@ -150,15 +159,18 @@ pub fn settle(
             }
             session.ack(id, room, Acked::Taken { position: None, duplicate: false }, turn);
         }
-        Outcome::Published(Err(fault), _) => return Err(lost(fault)),
-        Outcome::Sent(duplicate) => session.ack(id, room, Acked::Sent { duplicate: duplicate.map_err(lost)? }, turn),
-        Outcome::Joined(joined) => {
+        Outcome::Published(Err(fault), _) => return Err(lost(&fault, turn)),
+        Outcome::Sent(sent) => {
+            let duplicate = sent.map_err(|fault| lost(&fault, turn))?;
+            session.ack(id, room, Acked::Sent { duplicate }, turn);
+        }
+        Outcome::Joined { joined, again } => {
             let Some(room) = room else { return Ok(()) };
             match joined {
                 Ok(joined) => room::joined(session, joined, id, room, turn),
                 Err(fault) => {
-                    turn.worker.hub.leave(room, turn.peer);
-                    return Err(lost(fault));
+                    room::not_joined(session, room, again, turn);
+                    return Err(lost(&fault, turn));
                 }
             }
         }
@@ -170,9 +182,10 @@ pub fn settle(
                 return Err(reject.closing(Close::Terminated));
             }
         }
+        Outcome::Undone => {}
         Outcome::Left => session.ack(id, room, Acked::Done, turn),
         Outcome::Present(present) => {
-            let (users, sessions) = present.map_err(lost)?;
+            let (users, sessions) = present.map_err(|fault| lost(&fault, turn))?;
             session.say(&Ack { id, room, done: Acked::Present { users: &users, sessions }, now: turn.wall }, turn);
         }
         Outcome::Token(result) => {

@@ -18,7 +18,7 @@ use crate::bus;
 use crate::events::StoreFailed;
 use crate::node::Node;
 use crate::session::connection::{Next, Turn};
-use crate::session::talk::Session;
+use crate::session::talk::{Session, Sort, Work};
 use crate::wire_out;
 
 /// Missed messages that a join brings back at most; more are a gap (`recovered: false`).
@@ -64,7 +64,8 @@ pub fn join(
     let rule = node.rooms.may_join(&room, &subject(session))?;
     let (presence, keep) = (rule.presence, rule.history);
     let rooms = turn.peer.rooms.borrow().len();
-    if rooms >= node.config.session.max_rooms && !is_member(&room, turn) {
+    let again = is_member(&room, turn);
+    if rooms >= node.config.session.max_rooms && !again {
         return Err(Reject::new(Code::Conflict, "as many rooms as a session may be in"));
     }
     let since = since.filter(|_| keep.is_some());
@@ -73,11 +74,12 @@ pub fn join(
     let holder = session.place.holder();
     let occupant = Occupant { sid: turn.peer.sid, user, node: holder.node.clone(), epoch: holder.epoch };
     let entering = Entering { node: Arc::clone(&node), worker: turn.worker.id, room: room.clone(), presence, keep };
+    let sort = Sort::Membership(room.clone());
     let work = async move {
         let joined = entering.run(occupant, since).await;
-        Done { id, room: Some(room), outcome: Outcome::Joined(joined) }
+        Done { id, room: Some(room), outcome: Outcome::Joined { joined, again } }
     };
-    Ok(session.call(work, true, turn))
+    Ok(session.call(work, sort, turn))
 }
 
 struct Entering {
@@ -126,19 +128,45 @@ async fn announce(
 /// The store let the session in: first what it missed, then the ack, then what came meanwhile.
 pub fn joined(session: &Session, joined: Joined, id: Option<&str>, room: &RoomName, turn: &Turn<'_, '_>) {
     let Joined { position, missed, members } = joined;
-    let mut seen = 0;
+    let mut seen = Position { offset: 0, epoch: 0 };
     let mut recovered = false;
     if let Some((records, complete)) = missed {
         recovered = complete;
+        seen = position;
         for delivery in &records {
-            seen = delivery.position.offset;
+            if delivery.position.epoch == position.epoch {
+                seen.offset = seen.offset.max(delivery.position.offset);
+            }
             turn.peer.deliver(wire_out::delivery(delivery, turn.peer.protocol));
         }
-        seen = seen.max(position.offset);
     }
     let done = Acked::Joined { recovered, position, members };
     session.say(&Ack { id, room: Some(room), done, now: turn.wall }, turn);
     turn.worker.hub.settle(room, turn.peer, seen);
+}
+
+/// The store failed somewhere on the way in. A member stays one; for anybody else, what was done is undone before its
+/// next message is looked at.
+pub fn not_joined(session: &mut Session, room: &RoomName, again: bool, turn: &mut Turn<'_, '_>) {
+    if again {
+        turn.worker.hub.release(room, turn.peer);
+        return;
+    }
+    let work = out(session, room.clone(), turn);
+    let work = async move {
+        work.await;
+        Done { id: None, room: None, outcome: Outcome::Undone }
+    };
+    // an answer that says nothing cannot end the session
+    let _ = session.call(work, Sort::Membership(room.clone()), turn);
+}
+
+/// Takes a session out of the hub's room; what is left to do. To be polled at once.
+fn out(session: &Session, room: RoomName, turn: &Turn<'_, '_>) -> impl Future<Output = ()> + Send + use<> {
+    let last = turn.worker.hub.leave(&room, turn.peer);
+    let (node, epoch) = (Arc::clone(&turn.worker.node), session.place.holder().epoch);
+    let leaving = Leaving { node, worker: turn.worker.id, last, epoch, after: None };
+    leaving.run(room, turn.peer.sid, session.identity.user.clone())
 }
 
 /// `leave`.
@@ -151,15 +179,13 @@ pub fn leave(
     if !is_member(&room, turn) {
         return Err(not_member());
     }
-    let last = turn.worker.hub.leave(&room, turn.peer);
-    let epoch = session.place.holder().epoch;
-    let leaving = Leaving { node: Arc::clone(&turn.worker.node), worker: turn.worker.id, last, epoch };
-    let (sid, user) = (turn.peer.sid, session.identity.user.clone());
+    let leaving = out(session, room.clone(), turn);
+    let sort = Sort::Membership(room.clone());
     let work = async move {
-        leaving.run(room.clone(), sid, user).await;
+        leaving.await;
         Done { id, room: Some(room), outcome: Outcome::Left }
     };
-    Ok(session.call(work, true, turn))
+    Ok(session.call(work, sort, turn))
 }
 
 /// What is left to do when a session has left the hub's room.
@@ -172,16 +198,26 @@ pub struct Leaving {
     pub last: bool,
     /// The life of the node in which the session entered.
     pub epoch: NodeEpoch,
+    /// The session's way in, where that is not over: presence can be left only behind it.
+    pub after: Option<Work>,
 }
 
 impl Leaving {
-    /// Tells store and room. A store that does not answer forgets the session when this node's life is reaped.
+    /// Tells store and room; to be polled at once, and then to its end. A store that does not answer forgets the
+    /// session when this node's life is reaped.
     pub async fn run(self, room: RoomName, sid: SessionId, user: UserId) {
-        let Self { node, worker, last, epoch } = self;
-        let result = async {
-            if last {
-                node.bus.exit(worker, &room).await?;
+        let Self { node, worker, last, epoch, after } = self;
+        let entering = async {
+            if let Some(entering) = after {
+                drop(entering.await);
             }
+        };
+        let exiting = async { if last { node.bus.exit(worker, &room).await } else { Ok(()) } };
+        let ((), exited) = futures_util::future::join(entering, exiting).await;
+        if let Err(fault) = exited {
+            StoreFailed { call: "bus.unsubscribe", fault: &fault }.emit(&node.metrics);
+        }
+        let result = async {
             let change = node.stores.presence.exit(room.clone(), sid, epoch).await?;
             let rule = node.rooms.find(&room).map(|found| found.rule);
             if let Some(rule) = rule.filter(|rule| rule.presence && change.user_changed) {
@@ -225,7 +261,7 @@ pub fn presence(
         let present = node.stores.presence.list(room.clone(), PRESENT).await;
         Done { id, room: Some(room), outcome: Outcome::Present(present) }
     };
-    Ok(session.call(work, false, turn))
+    Ok(session.call(work, Sort::Question, turn))
 }
 
 /// An application message to a room.

@@ -14,7 +14,7 @@ use super::room::{dedupe, record};
 use super::{Done, Outcome};
 use crate::node::Node;
 use crate::session::connection::{Next, Turn};
-use crate::session::talk::Session;
+use crate::session::talk::{Session, Sort};
 
 /// An application message to a user. Whether the user exists, is connected or is of another tenant, the answer is the
 /// same.
@@ -41,7 +41,7 @@ pub fn send(
         let sent = carry(&node, to, tenant, record, dedupe).await;
         Done { id, room: None, outcome: Outcome::Sent(sent) }
     };
-    Ok(session.call(work, false, turn))
+    Ok(session.call(work, Sort::Message, turn))
 }
 
 /// True: it was sent before.
@@ -52,12 +52,14 @@ async fn carry(
     record: Record,
     dedupe: Option<Dedupe>,
 ) -> Result<bool, StoreFault> {
+    // the id is taken last before the mail goes out: what fails before it can be sent again
+    let targets = node.stores.ledger.nodes(to.clone()).await?;
     if let Some(dedupe) = dedupe
         && !node.stores.bus.first(dedupe, to.clone()).await?
     {
         return Ok(true);
     }
-    for target in node.stores.ledger.nodes(to.clone()).await? {
+    for target in targets {
         let mail = NodeMail::ToUser { user: to.clone(), tenant: tenant.clone(), record: record.clone() };
         node.stores.bus.send(target, mail).await?;
     }

@@ -311,7 +311,13 @@ impl<C: Conversation> Connection<C> {
 
     /// The conversation is over: its counts are settled here and now, the socket follows.
     fn end(&mut self, end: End, turn: &mut Turn<'_, '_>) {
-        let Some(mut talk) = self.talk.take() else { return };
+        let Some(mut talk) = self.talk.take() else {
+            if self.phase == Phase::Open {
+                // it panicked while it ended: nobody would ever close this socket
+                self.phase = Phase::Gone;
+            }
+            return;
+        };
         let words = talk.ending(end, turn);
         let until = turn.now().after(turn.worker.node.config.session.close_timeout);
         let mut outbox = self.peer.outbox();

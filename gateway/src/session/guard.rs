@@ -1,7 +1,7 @@
 //! What a session owes the rest of the node and the fleet, paid back by `Drop`: whatever ends a session, a close, a
 //! broken socket, a panic, every count is right afterwards.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use portcullis_common::clock::Mono;
-use portcullis_common::ids::{NodeEpoch, UserId};
+use portcullis_common::ids::{NodeEpoch, RoomName, UserId};
 use portcullis_common::store::bus::NodeMail;
 use portcullis_common::store::session::Holder;
 
 use super::peer::Peer;
+use super::talk::Work;
 use crate::events::{Ended, SessionClosed, SlotReleased, StoreFailed};
 use crate::node::Node;
 use crate::route;
@@ -110,7 +111,9 @@ pub struct Place {
     user: UserId,
     opened: Mono,
     ended: Cell<Ended>,
-    // last: the slot is free only after everything above it is undone
+    /// Store calls that the session did not live to see answered, and the rooms that they enter or leave.
+    owed: RefCell<Vec<(Option<RoomName>, Work)>>,
+    // last: with a store that answers at once the slot is free only after everything above it is undone
     slot: Slot,
 }
 
@@ -119,12 +122,25 @@ impl Place {
     #[must_use]
     pub fn new(worker: &Rc<Worker>, peer: Rc<Peer>, user: UserId, slot: Slot) -> Self {
         let opened = worker.node.clock.mono();
-        Self { worker: Rc::clone(worker), peer, user, opened, ended: Cell::new(Ended::Abrupt), slot }
+        Self {
+            worker: Rc::clone(worker),
+            peer,
+            user,
+            opened,
+            ended: Cell::new(Ended::Abrupt),
+            owed: RefCell::default(),
+            slot,
+        }
     }
 
     /// How it ends, for the record.
     pub fn ending(&self, ended: Ended) {
         self.ended.set(ended);
+    }
+
+    /// A store call that is to be carried to its end after the session's; it enters or leaves `room`, if any.
+    pub(crate) fn owe(&self, room: Option<RoomName>, work: Work) {
+        self.owed.borrow_mut().push((room, work));
     }
 
     /// The slot's holder.
@@ -158,11 +174,17 @@ impl Drop for Place {
     fn drop(&mut self) {
         let node = &self.worker.node;
         node.registry.remove(&self.user, self.slot.holder());
+        let mut owed = self.owed.take();
         for room in self.peer.rooms.take() {
             let last = self.worker.hub.leave(&room, &self.peer);
+            let joining = owed.iter().position(|(of, _)| of.as_ref() == Some(&room));
+            let after = joining.map(|at| owed.swap_remove(at).1);
             let epoch = self.slot.holder.epoch;
-            let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last, epoch };
+            let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last, epoch, after };
             conclude(&self.worker, leaving.run(room, self.peer.sid, self.user.clone()));
+        }
+        for (_, work) in owed {
+            conclude(&self.worker, async move { drop(work.await) });
         }
         let lived = node.clock.mono().since(self.opened);
         SessionClosed { session: self.peer.sid, user: &self.user, ended: self.ended.get(), lived }.emit(&node.metrics);

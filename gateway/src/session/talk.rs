@@ -56,12 +56,33 @@ pub enum Stop {
     PanicNext,
 }
 
+/// A store call that is carried to its end whatever becomes of its session, or dropped with it; see [`Sort`].
+pub(crate) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+/// What a store call means for its session.
+pub(crate) enum Sort {
+    /// Changes nothing: dropped with the session.
+    Question,
+    /// Half of it would be a lie to whoever sends it again: carried to its end.
+    Message,
+    /// No message is looked at before it is answered; what it did to the room is undone only when it is over.
+    Membership(RoomName),
+    /// No message is looked at before it is answered; dropped with the session.
+    Token,
+}
+
 /// A store call under way. Answers are taken in the order of the calls.
 struct Call {
-    work: Pin<Box<dyn Future<Output = Done>>>,
+    work: Work,
     done: Option<Done>,
+    sort: Sort,
+}
+
+impl Call {
     /// No message is looked at before it is answered.
-    barrier: bool,
+    fn is_barrier(&self) -> bool {
+        matches!(self.sort, Sort::Membership(_) | Sort::Token)
+    }
 }
 
 /// The conversation of an authenticated session.
@@ -176,22 +197,26 @@ impl Session {
     /// Starts a store call. With the memory store it is over on return, and its answer is queued.
     pub(crate) fn call(
         &mut self,
-        work: impl Future<Output = Done> + 'static,
-        barrier: bool,
+        work: impl Future<Output = Done> + Send + 'static,
+        sort: Sort,
         turn: &mut Turn<'_, '_>,
     ) -> Next {
-        let mut work: Pin<Box<dyn Future<Output = Done>>> = Box::pin(work);
+        let mut work: Work = Box::pin(work);
         let polled = bus::publishing(turn.worker.id, || work.as_mut().poll(turn.cx));
-        match polled {
-            Poll::Ready(done) if self.calls.is_empty() => self.finish(done, turn),
-            Poll::Ready(done) => {
-                self.calls.push_back(Call { work, done: Some(done), barrier });
-                self.pace()
-            }
-            Poll::Pending => {
-                self.calls.push_back(Call { work, done: None, barrier });
-                self.pace()
-            }
+        let done = match polled {
+            Poll::Ready(done) if self.calls.is_empty() => return self.finish_now(done, turn),
+            Poll::Ready(done) => Some(done),
+            Poll::Pending => None,
+        };
+        self.calls.push_back(Call { work, done, sort });
+        self.pace()
+    }
+
+    /// The first answer that is due; it may itself have begun a call that the next message has to wait for.
+    fn finish_now(&mut self, done: Done, turn: &mut Turn<'_, '_>) -> Next {
+        match self.finish(done, turn) {
+            Next::Go => self.pace(),
+            next => next,
         }
     }
 
@@ -199,18 +224,18 @@ impl Session {
     pub(crate) fn call_ready<T: 'static>(
         &mut self,
         mut call: StoreFuture<'static, T>,
-        done: impl FnOnce(Result<T, StoreFault>) -> Done + 'static,
+        done: impl FnOnce(Result<T, StoreFault>) -> Done + Send + 'static,
         turn: &mut Turn<'_, '_>,
     ) -> Next {
         match bus::publishing(turn.worker.id, || call.as_mut().poll(turn.cx)) {
-            Poll::Ready(answer) if self.calls.is_empty() => self.finish(done(answer), turn),
-            Poll::Ready(answer) => self.call(std::future::ready(done(answer)), false, turn),
-            Poll::Pending => self.call(async move { done(call.await) }, false, turn),
+            Poll::Ready(answer) if self.calls.is_empty() => self.finish_now(done(answer), turn),
+            Poll::Ready(answer) => self.call(std::future::ready(done(answer)), Sort::Message, turn),
+            Poll::Pending => self.call(async move { done(call.await) }, Sort::Message, turn),
         }
     }
 
     fn pace(&self) -> Next {
-        let wait = self.calls.len() >= IN_FLIGHT || self.calls.iter().any(|call| call.barrier);
+        let wait = self.calls.len() >= IN_FLIGHT || self.calls.iter().any(Call::is_barrier);
         if wait { Next::Wait } else { Next::Go }
     }
 
@@ -314,6 +339,20 @@ impl Session {
 /// Both clocks as the pipeline takes them.
 fn now(turn: &Turn<'_, '_>) -> Now {
     Now { mono_ns: turn.nanos, wall: turn.wall }
+}
+
+impl Drop for Session {
+    /// What the store may have half done is handed to the place, which sees it to its end.
+    fn drop(&mut self) {
+        for Call { work, done, sort } in self.calls.drain(..) {
+            match sort {
+                _ if done.is_some() => {}
+                Sort::Message => self.place.owe(None, work),
+                Sort::Membership(room) => self.place.owe(Some(room), work),
+                Sort::Question | Sort::Token => {}
+            }
+        }
+    }
 }
 
 impl Conversation for Session {

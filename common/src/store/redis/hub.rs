@@ -309,7 +309,7 @@ impl Hub {
     pub(super) async fn subscribe(&self, node: NodeId, name: RoomName) -> Result<Position, StoreFault> {
         let (_, channel) = self.room_keys(&name);
         let (reply, answer) = oneshot::channel();
-        let (birth, joins) = {
+        let birth = {
             let mut state = self.lock();
             let here = &mut state.here;
             here.births += 1;
@@ -317,13 +317,12 @@ impl Hub {
             let room = here.rooms.entry(channel.clone()).or_insert_with(|| Room::new(name.clone(), id, birth));
             // under the lock, so that wishes stand in the order of what they are about
             self.wish(Wish::Subscribe(channel.clone(), Some(reply)));
-            (room.birth, room.join(&node))
+            room.join(&node);
+            room.birth
         };
         let entered = self.enter(&name, answer).await;
-        if joins {
-            let place = entered.as_ref().ok().copied();
-            self.with_room(&channel, Some(birth), |room, desk| room.joined(&node, place, desk));
-        }
+        let place = entered.as_ref().ok().copied();
+        self.with_room(&channel, Some(birth), |room, desk| room.joined(&node, place, desk));
         entered
     }
 

@@ -32,8 +32,10 @@ pub(super) enum Next {
 
 struct Listener {
     node: NodeId,
-    /// What its `subscribe` answered: it gets what is later. `None`: not answered yet.
+    /// The earliest that a `subscribe` of it answered: it gets what is later. `None`: not answered yet.
     after: Option<Position>,
+    /// Its subscribes that are not answered yet.
+    joining: u32,
 }
 
 /// What the room's methods need from the bus.
@@ -66,35 +68,41 @@ fn not_after(a: Position, b: Option<Position>) -> bool {
     b.is_some_and(|b| a.epoch == b.epoch && a.offset <= b.offset)
 }
 
+/// The earlier of two places; of two epochs the one that was known.
+fn earlier(known: Option<Position>, other: Position) -> Position {
+    known.filter(|known| known.epoch != other.epoch || known.offset <= other.offset).unwrap_or(other)
+}
+
 impl Room {
     pub(super) fn new(name: RoomName, channel: ChannelId, birth: u64) -> Self {
         let (listeners, held) = (Vec::new(), VecDeque::new());
         Self { name, channel, birth, listeners, start: None, place: None, waits: 0, held, unsure: false }
     }
 
-    /// A node begins to listen; everything waits until [`Self::joined`] or [`Self::leave`]. False: it listens already.
-    pub(super) fn join(&mut self, node: &NodeId) -> bool {
-        if self.listeners.iter().any(|listener| listener.node == *node) {
-            return false;
-        }
-        self.listeners.push(Listener { node: node.clone(), after: None });
+    /// A node begins to listen, or asks again; everything waits until [`Self::joined`].
+    pub(super) fn join(&mut self, node: &NodeId) {
         self.waits += 1;
-        true
+        match self.listeners.iter_mut().find(|listener| listener.node == *node) {
+            Some(listener) => listener.joining += 1,
+            None => self.listeners.push(Listener { node: node.clone(), after: None, joining: 1 }),
+        }
     }
 
-    /// The node's subscription stands since `position`; `None`: it failed, and the node is gone from here.
+    /// The subscription that the node asked for stands since `position`; `None`: it failed, and the node is gone from
+    /// here unless another stands or is under way.
     pub(super) fn joined(&mut self, node: &NodeId, position: Option<Position>, desk: &mut Desk<'_>) {
-        match position {
-            Some(position) => {
-                if self.start.is_none() {
-                    self.start = Some(position);
-                    self.place = Some(position);
-                }
-                if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.node == *node) {
-                    listener.after = Some(position);
-                }
+        if let Some(position) = position {
+            // of two that were under way the later may have been answered first
+            let untouched = self.place == self.start;
+            self.start = Some(earlier(self.start, position));
+            self.place = if untouched { self.start } else { self.place };
+        }
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.node == *node) {
+            listener.joining = listener.joining.saturating_sub(1);
+            listener.after = position.map(|position| earlier(listener.after, position)).or(listener.after);
+            if listener.after.is_none() && listener.joining == 0 {
+                self.leave(node);
             }
-            None => self.leave(node),
         }
         self.end_wait(desk);
     }

@@ -34,7 +34,7 @@ impl World {
     fn new() -> Self {
         let room = Room::new(RoomName::parse("r").unwrap(), 1, 1);
         let mut world = Self { room, guard: ReplayGuard::new(9), counters: Counters::default(), out: Mutex::default() };
-        assert!(world.room.join(&node("n")));
+        world.room.join(&node("n"));
         world.with(|room, desk| room.joined(&node("n"), Some(place(0)), desk));
         world
     }
@@ -156,6 +156,31 @@ fn a_subscription_that_failed_lets_the_others_go_on() {
     world.arrive(1);
     world.with(|room, desk| room.joined(&node("m"), None, desk));
     assert_eq!((world.offsets("n"), world.offsets("m")), (vec![1], vec![]));
+}
+
+#[test]
+fn of_two_subscribes_of_a_node_the_earlier_counts_whichever_is_answered_first() {
+    for answers in [[0, 1], [1, 0]] {
+        let mut world = World::new();
+        world.room = Room::new(RoomName::parse("r").unwrap(), 1, 2);
+        world.room.join(&node("n"));
+        world.room.join(&node("n"));
+        world.arrive(1);
+        for offset in answers {
+            world.with(|room, desk| room.joined(&node("n"), Some(place(offset)), desk));
+        }
+        world.arrive(2);
+        assert_eq!(world.offsets("n"), [1, 2], "{answers:?}");
+    }
+}
+
+#[test]
+fn a_subscribe_that_failed_does_not_undo_one_that_stands() {
+    let mut world = World::new();
+    world.room.join(&node("n"));
+    world.with(|room, desk| room.joined(&node("n"), None, desk));
+    world.arrive(1);
+    assert_eq!(world.offsets("n"), [1]);
 }
 
 #[test]

@@ -1,0 +1,119 @@
+//! A store of the network: it answers late, or not at all, and sessions end meanwhile.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a failed expectation is a failed test"
+)]
+
+use portcullis_common::ids::RoomName;
+use portcullis_tests::blocking::Raw;
+use portcullis_tests::inside::{Inside, until};
+use portcullis_tests::stall::Stall;
+use portcullis_tests::tokens;
+use serde_json::json;
+
+fn start(changes: &[(&str, &str)]) -> (Inside, Stall) {
+    let stall = Stall::default();
+    let over = stall.clone();
+    (Inside::start_on(changes, move |stores| over.over(stores)), stall)
+}
+
+fn open(inside: &Inside, user: &str) -> Raw {
+    Raw::open(inside.public, &tokens::good(user))
+}
+
+fn join(room: &str) -> serde_json::Value {
+    json!({"type": "join", "to": {"room": room}})
+}
+
+/// Sessions in a room, as the store has it.
+fn present(inside: &Inside, room: &str) -> usize {
+    Inside::store(inside.node.stores.presence.list(RoomName::parse(room).unwrap(), 10)).1
+}
+
+/// No trace of any member is left in a room: presence, and the node's own subscriptions.
+fn empty(inside: &Inside, room: &str) -> bool {
+    present(inside, room) == 0 && inside.node.bus.room_count() == 0
+}
+
+#[test]
+fn a_join_that_fails_half_way_leaves_nothing_behind_and_can_be_repeated() {
+    let (inside, stall) = start(&[]);
+    let mut mia = open(&inside, "mia");
+    // the subscription stands when this fails
+    stall.refuse("presence.enter");
+    assert_eq!(mia.refused(join("lobby")), "store_unavailable");
+    assert!(empty(&inside, "lobby"));
+    stall.lift("presence.enter");
+    // subscription and presence stand when this fails
+    stall.refuse("bus.publish");
+    assert_eq!(mia.refused(join("lobby")), "store_unavailable");
+    until("the room has forgotten it", || empty(&inside, "lobby"));
+    stall.lift("bus.publish");
+    assert_eq!(mia.join("lobby")["members"], 1);
+    assert_eq!(present(&inside, "lobby"), 1);
+    assert_eq!(mia.message_of("presence")["payload"]["joined"], "mia");
+}
+
+#[test]
+fn a_join_again_that_fails_changes_nothing_for_the_member() {
+    let (inside, stall) = start(&[]);
+    let mut mia = open(&inside, "mia");
+    let joined = mia.join("kept.a");
+    stall.refuse("bus.recover");
+    let since = json!({"since": {"offset": 0, "epoch": joined["epoch"]}});
+    let again = json!({"type": "join", "to": {"room": "kept.a"}, "payload": since});
+    assert_eq!(mia.refused(again), "store_unavailable");
+    assert_eq!(present(&inside, "kept.a"), 1);
+    assert_eq!(mia.ask(json!({"type": "chat", "to": {"room": "kept.a"}, "payload": "hi"}))["type"], "ack");
+    assert_eq!(mia.message_of("chat")["payload"], "hi");
+}
+
+#[test]
+fn a_session_that_ends_inside_a_join_or_a_leave_leaves_no_trace_of_itself() {
+    let (inside, stall) = start(&[]);
+    for (call, leaving) in
+        [("bus.subscribe", false), ("presence.enter", false), ("bus.unsubscribe", true), ("presence.exit", true)]
+    {
+        // the request may be lost on its way to the store, or the answer on its way back
+        for late in [false, true] {
+            let mut mia = open(&inside, "mia");
+            if leaving {
+                mia.join("lobby");
+            }
+            if late {
+                stall.late(call);
+            } else {
+                stall.hold(call);
+            }
+            mia.say(if leaving { json!({"type": "leave", "to": {"room": "lobby"}}) } else { join("lobby") });
+            until("the call is under way", || stall.waiting(call) == 1);
+            let target =
+                portcullis_common::store::control::Target::Session(inside.entry(mia.session()).unwrap().holder.sid);
+            inside.control(portcullis_common::store::control::ControlEntry::Kick { target, reason: "test".to_owned() });
+            assert_eq!(mia.ending().code, Some(4409));
+            stall.lift(call);
+            until(&format!("{call}, late {late}: nothing is left"), || {
+                empty(&inside, "lobby") && inside.counts(0) && inside.slots("mia") == 0
+            });
+        }
+    }
+}
+
+#[test]
+fn who_joins_while_the_last_member_leaves_hears_the_room() {
+    let (inside, stall) = start(&[("node.workers", "1")]);
+    let (mut old, mut new) = (open(&inside, "old"), open(&inside, "new"));
+    old.join("plain.a");
+    // the way out is taken and not at its end
+    stall.hold("bus.unsubscribe");
+    old.say(json!({"type": "leave", "to": {"room": "plain.a"}}));
+    until("the call is under way", || stall.waiting("bus.unsubscribe") == 1);
+    new.say(join("plain.a"));
+    stall.lift("bus.unsubscribe");
+    assert_eq!(new.message_of("ack")["room"], "plain.a");
+    assert_eq!(new.ask(json!({"type": "chat", "to": {"room": "plain.a"}, "payload": "hi"}))["type"], "ack");
+    assert_eq!(new.message_of("chat")["payload"], "hi");
+}
