@@ -247,7 +247,7 @@ mod tests {
         unconstrained(bus.enter(0, &room)).await.unwrap();
         leaving.await.unwrap();
         let record = Record { body: "{}".into(), exclude: None };
-        stores.bus.publish(room, record, None, None).await.unwrap();
+        stores.bus.publish(room.clone(), record, None, None).await.unwrap();
         assert!(matches!(bus.queue(0).unwrap().pop(), Some(HubMail::Room(_))));
     }
 }
