@@ -25,10 +25,11 @@ pub async fn drain(node: &Arc<Node>, listening: &Listening) {
         let after = Duration::from_millis(rand::rng().random_range(0..=spread));
         tell(&[session], &Stop::Drain(after));
     }
-    settled(node, config.drain_deadline, |node| node.registry.count() == 0).await;
+    settled(node, config.drain_deadline, |node| node.registry.count() + node.registry.coming() == 0).await;
     // whoever is left came in while the rest was told
     tell(&node.registry.select(usize::MAX, |_| true), &Stop::Drain(Duration::ZERO));
-    settled(node, node.config.session.close_timeout, |node| node.caps.total() == 0).await;
+    // and what sessions owe the store is paid: nothing could pay it later
+    settled(node, node.config.session.close_timeout, |node| node.caps.total() + node.debts() == 0).await;
     if let Err(fault) = node.stores.lease.release(node.config.node.id.clone(), node.epoch()).await {
         crate::events::StoreFailed { call: "lease.release", fault: &fault }.emit(&node.metrics);
     }

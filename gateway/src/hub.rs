@@ -83,6 +83,11 @@ impl HubQueue {
         true
     }
 
+    /// Has the worker's hub look at the queue.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
     pub(crate) fn pop(&self) -> Option<HubMail> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mail = waiting.mail.pop_front()?;

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use portcullis_common::clock::{Clock, Mono};
@@ -63,7 +63,25 @@ pub struct Node {
     following: AtomicBool,
     drain_asked: Arc<Notify>,
     link: Option<watch::Receiver<LinkState>>,
+    /// Background work that is not over.
+    debts: Arc<AtomicUsize>,
     runtime: tokio::runtime::Handle,
+}
+
+/// One piece of background work, until it is over or lost.
+struct Debt(Arc<AtomicUsize>);
+
+impl Debt {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Debt {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// Why a node could not start: configuration problems with their key paths, or a fault.
@@ -151,6 +169,7 @@ impl Node {
             following: AtomicBool::new(false),
             drain_asked: Arc::default(),
             link,
+            debts: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
             config,
             clock,
@@ -233,7 +252,17 @@ impl Node {
 
     /// Carries work to its end that its session does not wait for.
     pub fn background(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
-        self.runtime.spawn(work);
+        let debt = Debt::new(&self.debts);
+        self.runtime.spawn(async move {
+            let _debt = debt;
+            work.await;
+        });
+    }
+
+    /// How much of what [`Node::background`] took is not over. A drain waits for it.
+    #[must_use]
+    pub fn debts(&self) -> usize {
+        self.debts.load(Ordering::Acquire)
     }
 
     /// `max-age` of `Strict-Transport-Security` for an answer on this connection.

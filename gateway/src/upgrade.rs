@@ -190,6 +190,9 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         // what was decided while it was on its way here found no session to tell
         if node.registry.insert(Arc::clone(&entry)) {
             tell(&[entry], &Stop::Evicted);
+        } else if node.is_draining() {
+            // the drain may have told everybody before this one was there to be told
+            tell(&[entry], &Stop::Drain(Duration::ZERO));
         } else if unwelcome(&node.bans, &identity, facts.client, node.clock.wall()).is_err() {
             tell(&[entry], &Stop::Recheck);
         }

@@ -124,7 +124,10 @@ impl Worker {
     /// Hands out what waits in this worker's queue.
     pub fn drain(&self) {
         let Some(queue) = self.node.bus.queue(self.id) else { return };
-        while self.hub.pass(queue, &*self.table.borrow()) {}
+        if self.hub.pass(queue, &*self.table.borrow()) {
+            // others fill the queue too: the rest is for the hub's own turn
+            queue.wake();
+        }
         self.report();
     }
 

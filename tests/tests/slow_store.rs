@@ -117,3 +117,58 @@ fn who_joins_while_the_last_member_leaves_hears_the_room() {
     assert_eq!(new.ask(json!({"type": "chat", "to": {"room": "plain.a"}, "payload": "hi"}))["type"], "ack");
     assert_eq!(new.message_of("chat")["payload"], "hi");
 }
+
+#[test]
+fn a_drain_sees_to_it_that_slots_are_given_back_before_the_lease_is() {
+    let (mut inside, stall) = start(&[]);
+    let mia = open(&inside, "mia");
+    stall.hold("ledger.release");
+    let ledger = std::sync::Arc::clone(&inside.node.stores.ledger);
+    inside.end();
+    assert_eq!(mia.ending().code, Some(1012));
+    until("the release is under way", || stall.waiting("ledger.release") == 1);
+    stall.lift("ledger.release");
+    inside.wait();
+    let user = portcullis_common::ids::UserId::parse("mia").unwrap();
+    assert_eq!(Inside::store(ledger.slots(user)).len(), 0);
+}
+
+#[test]
+fn a_slot_that_the_store_did_not_take_back_is_given_back_later() {
+    let (inside, stall) = start(&[("session.max_per_user", "1")]);
+    let mia = open(&inside, "mia");
+    stall.refuse("ledger.release");
+    assert_eq!(mia.close(1000), Some(1000));
+    until("the refusal is counted", || inside.metric("portcullis_store_faults_total") >= 1.0);
+    assert_eq!(inside.slots("mia"), 1);
+    stall.lift("ledger.release");
+    until("the slot is free", || inside.slots("mia") == 0);
+}
+
+#[test]
+fn what_was_missed_never_fills_the_outbox_of_one_who_reads() {
+    let (inside, _) = start(&[("size.message", "2048"), ("size.outbox", "4096")]);
+    let (mut mia, mut noa) = (open(&inside, "mia"), open(&inside, "noa"));
+    let epoch = mia.join("kept.a")["epoch"].clone();
+    for n in 0..5 {
+        let text = format!("{n}{}", "x".repeat(1_000));
+        mia.ask(json!({"type": "chat", "to": {"room": "kept.a"}, "payload": text}));
+    }
+    let mut heard = Vec::new();
+    let mut since = 0;
+    // the position of the last one is where the next join goes on
+    while heard.len() < 5 {
+        let payload = json!({"since": {"offset": since, "epoch": epoch}});
+        noa.say(json!({"type": "join", "to": {"room": "kept.a"}, "payload": payload}));
+        loop {
+            let message = noa.message();
+            if message["type"] == "ack" {
+                assert_eq!(message["payload"]["recovered"], heard.len() == 5, "{message}");
+                break;
+            }
+            since = message["offset"].as_u64().unwrap();
+            heard.push(since);
+        }
+    }
+    assert_eq!(heard, [1, 2, 3, 4, 5]);
+}

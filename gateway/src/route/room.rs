@@ -21,7 +21,8 @@ use crate::session::connection::{Next, Turn};
 use crate::session::talk::{Session, Sort, Work};
 use crate::wire_out;
 
-/// Missed messages that a join brings back at most; more are a gap (`recovered: false`).
+/// Missed messages that a join brings back at most, and no more bytes than half of what the outbox still takes; more are
+/// a gap (`recovered: false`).
 const RECOVER: usize = 1_000;
 /// Users that one `presence` answer names at most.
 const PRESENT: usize = 1_000;
@@ -102,7 +103,10 @@ impl Entering {
             None => None,
             Some(since) => {
                 let recovery = node.stores.bus.recover(room.clone(), since, RECOVER).await?;
-                Some((recovery.records, recovery.complete))
+                // the limit may have cut off the end, and the room may have begun anew since the subscription
+                let reached = recovery.records.last().map_or(since.offset, |last| last.position.offset);
+                let complete = recovery.complete && since.epoch == position.epoch && reached >= position.offset;
+                Some((recovery.records, complete))
             }
         };
         if presence && change.user_changed {
@@ -133,11 +137,19 @@ pub fn joined(session: &Session, joined: Joined, id: Option<&str>, room: &RoomNa
     if let Some((records, complete)) = missed {
         recovered = complete;
         seen = position;
+        // the other half is for the ack and what came meanwhile
+        let mut room = turn.peer.room() / 2;
         for delivery in &records {
+            let frame = wire_out::delivery(delivery, turn.peer.protocol);
+            if frame.len() > room {
+                recovered = false;
+                break;
+            }
+            room -= frame.len();
             if delivery.position.epoch == position.epoch {
                 seen.offset = seen.offset.max(delivery.position.offset);
             }
-            turn.peer.deliver(wire_out::delivery(delivery, turn.peer.protocol));
+            turn.peer.deliver(frame);
         }
     }
     let done = Acked::Joined { recovered, position, members };

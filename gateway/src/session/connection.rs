@@ -205,6 +205,10 @@ impl<C: Conversation> Connection<C> {
         if self.phase == Phase::Open {
             self.converse(&mut turn);
             worker.drain();
+            // in its own turn nobody wakes it for this, and a socket that takes nothing never would
+            if self.phase == Phase::Open && self.peer.overflowed() {
+                self.end(End::Ours(Close::SlowConsumer), &mut turn);
+            }
         }
         self.wind_up(&mut turn);
         if self.phase == Phase::Gone {

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use portcullis_common::clock::Mono;
 use portcullis_common::ids::{NodeEpoch, RoomName, UserId};
@@ -80,7 +81,26 @@ impl Drop for Slot {
     }
 }
 
+/// Waits before further tries to give a slot back, in seconds: a store that was away for a minute leaks no slot.
+const RETRIES: [u64; 6] = [1, 2, 4, 8, 16, 30];
+
 async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, held: bool) {
+    if !try_give_back(&node, &user, &holder, held).await {
+        let again = Arc::clone(&node);
+        // its timers have to be the background's own, and not a worker's
+        node.background(Box::pin(async move {
+            for wait in RETRIES {
+                actix_rt::time::sleep(Duration::from_secs(wait)).await;
+                if try_give_back(&again, &user, &holder, held).await {
+                    return;
+                }
+            }
+        }));
+    }
+}
+
+/// False when the store did not answer.
+async fn try_give_back(node: &Node, user: &UserId, holder: &Holder, held: bool) -> bool {
     let ledger = &node.stores.ledger;
     let answer = if held {
         ledger.release(user.clone(), holder.clone()).await
@@ -91,16 +111,20 @@ async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, held: bool) {
         Ok(released) => {
             let passed_to = released.passed.as_ref().map(|p| p.to.sid);
             if let Some(seq) = released.seq {
-                SlotReleased { session: holder.sid, user: &user, seq, passed_to }.emit();
+                SlotReleased { session: holder.sid, user, seq, passed_to }.emit();
             }
             if let Some(passed) = released.passed
                 && let Err(fault) = node.stores.bus.send(passed.to.node.clone(), NodeMail::Passed(passed)).await
             {
                 StoreFailed { call: "bus.send", fault: &fault }.emit(&node.metrics);
             }
+            true
         }
-        // the slot stays until this node's life is reaped
-        Err(fault) => StoreFailed { call: "ledger.release", fault: &fault }.emit(&node.metrics),
+        // the slot stays until the next try, and after the last one until this node's life is reaped
+        Err(fault) => {
+            StoreFailed { call: "ledger.release", fault: &fault }.emit(&node.metrics);
+            false
+        }
     }
 }
 

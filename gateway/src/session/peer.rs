@@ -116,6 +116,12 @@ impl Peer {
         self.overflowed.get()
     }
 
+    /// Bytes that the outbox still takes.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.outbox_limit.saturating_sub(self.outbox.borrow().waiting())
+    }
+
     /// The outbox, for the actor.
     pub fn outbox(&self) -> std::cell::RefMut<'_, Outbox> {
         self.outbox.borrow_mut()

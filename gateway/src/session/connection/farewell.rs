@@ -58,7 +58,7 @@ impl<C: Conversation> Connection<C> {
         let worker = Rc::clone(&self.worker);
         let mut buffer = worker.read_buffer.borrow_mut();
         let limits = Limits::from(&worker.node.config.size);
-        loop {
+        for _ in 0..READS {
             let mut into = ReadBuf::new(&mut buffer);
             match Pin::new(&mut self.io).poll_read(turn.cx, &mut into) {
                 Poll::Pending => return false,
@@ -78,6 +78,8 @@ impl<C: Conversation> Connection<C> {
                 Poll::Ready(_) => return true,
             }
         }
+        turn.cx.waker().wake_by_ref();
+        false
     }
 
     /// Reads and ignores, until the peer has closed its side.
