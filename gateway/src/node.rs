@@ -202,7 +202,7 @@ impl Node {
             clock: Arc::clone(&self.clock),
             registry: Arc::clone(&self.registry),
             bans: Arc::clone(&self.bans),
-            lease: Arc::clone(&self.stores.lease),
+            stores: self.stores.clone(),
             metrics: Arc::clone(&self.metrics),
             on_drain: Box::new(move || asked.notify_one()),
         }));

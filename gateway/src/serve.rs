@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_codec::Framed;
 use actix_http::error::DispatchError;
@@ -30,8 +29,27 @@ use crate::{answer, api, http, upgrade};
 const TLS_HANDSHAKE: u8 = 22;
 
 thread_local! {
-    /// The framework may build a thread's services anew; its worker stays.
-    static WORKER: RefCell<Option<Rc<Worker>>> = const { RefCell::new(None) };
+    /// The framework may build a thread's services anew; its worker stays. A thread that dies gives its number back.
+    static WORKER: RefCell<Option<(Rc<Worker>, Number)>> = const { RefCell::new(None) };
+}
+
+/// The numbers of workers that no thread has.
+type Numbers = Arc<Mutex<Vec<u16>>>;
+
+/// A worker's number, given back when its thread ends: another thread takes its place under the same number.
+struct Number(u16, Numbers);
+
+impl Number {
+    fn take(free: &Numbers) -> Self {
+        let number = free.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        Self(number, Arc::clone(free))
+    }
+}
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        self.1.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
+    }
 }
 
 /// The two servers of a node.
@@ -100,14 +118,18 @@ pub fn listen(node: &Arc<Node>) -> Result<Listening, StartError> {
 }
 
 fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Server> {
-    let numbers = Arc::new(AtomicU16::new(0));
     let node = Arc::clone(node);
     let workers = node.config.node.workers;
+    let last = u16::try_from(workers).unwrap_or(u16::MAX);
+    let numbers: Numbers = Arc::new(Mutex::new((0..last).rev().collect()));
     let server =
         Server::build().workers(workers).disable_signals().shutdown_timeout(1).listen("public", socket, move || {
             let worker = WORKER.with_borrow_mut(|slot| {
-                let start = || Worker::start(numbers.fetch_add(1, Ordering::Relaxed), Arc::clone(&node));
-                Rc::clone(slot.get_or_insert_with(start))
+                let start = || {
+                    let number = Number::take(&numbers);
+                    (Worker::start(number.0, Arc::clone(&node)), number)
+                };
+                Rc::clone(&slot.get_or_insert_with(start).0)
             });
             let (accepting, upgrading) = (Rc::clone(&worker), Rc::clone(&worker));
             let tls = tls.clone();

@@ -131,7 +131,6 @@ fn a_node_that_is_drained_leaves_nothing_behind() {
 }
 
 #[test]
-#[ignore = "nothing frees the memberships of a dead life yet, unless one of its users comes back at the cap"]
 fn members_that_died_with_their_node_are_not_present_for_ever() {
     let fleet = Fleet::start(|setup| setup);
     let (mut bob, mut cem) = (open(&fleet.a, "bob"), open(&fleet.b, "cem"));

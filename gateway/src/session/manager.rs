@@ -9,10 +9,9 @@ use std::time::Duration;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Supervised};
 use portcullis_common::clock::Clock;
 use portcullis_common::ids::{NodeEpoch, NodeId, UserId};
-use portcullis_common::store::StoreFault;
 use portcullis_common::store::control::{ControlEntry, ControlSink, Logged, Target};
-use portcullis_common::store::lease::Leases;
 use portcullis_common::store::session::Holder;
+use portcullis_common::store::{StoreFault, Stores};
 
 use super::connection::Order;
 use super::membership::Membership;
@@ -29,6 +28,8 @@ pub const LEASE: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_secs(1);
 /// Every how many ticks the own lease is renewed; after a failure every tick.
 const RENEW: u64 = 3;
+/// Slots, and memberships, of a dead life that are freed in one tick.
+const REAP: usize = 1_000;
 /// Sessions that re-assert themselves in one tick.
 const REASSERT: usize = 2_000;
 /// Commands that wait for the manager; more are carried out by whoever brings them.
@@ -48,8 +49,8 @@ pub struct Estate {
     pub registry: Arc<Registry>,
     /// BanTable and revocations.
     pub bans: Arc<BanTable>,
-    /// Node leases.
-    pub lease: Arc<dyn Leases>,
+    /// Node leases, session slots, room members.
+    pub stores: Stores,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What to do when the control log asks this node to drain.
@@ -222,11 +223,11 @@ impl Manager {
 impl Estate {
     /// Renews the lease, or begins a new life where it lapsed. False: the store did not answer, try again soon.
     async fn renew(&self) -> bool {
-        match self.lease.renew(self.node.clone(), self.life.epoch(), LEASE).await {
+        match self.stores.lease.renew(self.node.clone(), self.life.epoch(), LEASE).await {
             Ok(true) => true,
             Ok(false) => {
                 let epoch = NodeEpoch::random(&mut rand::rng());
-                match self.lease.take(self.node.clone(), epoch, LEASE).await {
+                match self.stores.lease.take(self.node.clone(), epoch, LEASE).await {
                     Ok(true) => {
                         LeaseLapsed { node: &self.node, sessions: self.registry.count() }.emit();
                         self.life.begin(epoch);
@@ -248,11 +249,29 @@ impl Estate {
         false
     }
 
-    /// Who else lives; and whether sessions of an earlier life have to say that they are still here.
+    /// Frees slots and memberships of a life that is over, so many a tick; true when nothing is left of it. Every node
+    /// does it, and none minds the others.
+    async fn bury(&self, (node, epoch): &(NodeId, NodeEpoch)) -> Result<bool, StoreFault> {
+        let slots = self.stores.ledger.reap(node.clone(), *epoch, REAP).await?;
+        let members = self.stores.presence.reap(node.clone(), *epoch, REAP).await?;
+        Ok(slots < REAP && members < REAP)
+    }
+
+    /// Who else lives; what the dead left behind; and whether sessions of an earlier life have to say that they are still here.
     async fn look_around(&self) {
-        match self.lease.members().await {
+        match self.stores.lease.members().await {
             Ok(members) => self.membership.observed(&members, self.clock.mono()),
             Err(_) => return self.membership.unanswered(),
+        }
+        for life in self.membership.dead(self.clock.mono()) {
+            match self.bury(&life).await {
+                Ok(true) => self.membership.buried(&life),
+                Ok(false) => {}
+                Err(fault) => {
+                    self.failed("reap", &fault);
+                    return;
+                }
+            }
         }
         let epoch = self.life.epoch();
         tell(&self.registry.select(REASSERT, |e| e.holder.epoch != epoch), &Stop::Reassert(epoch));

@@ -19,11 +19,18 @@ const POLLS: u32 = 3;
 /// Absent lives that are watched; at the bound all are forgotten and watched anew.
 const WATCHED: usize = 4_096;
 
-type Life = (NodeId, NodeEpoch);
+/// One life of a node.
+pub type Life = (NodeId, NodeEpoch);
 
 struct Absence {
     since: Mono,
     polls: u32,
+}
+
+impl Absence {
+    fn proves(&self, now: Mono) -> bool {
+        self.polls >= POLLS && now.since(self.since) >= PROOF
+    }
 }
 
 #[derive(Default)]
@@ -57,6 +64,17 @@ impl Membership {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).absent.clear();
     }
 
+    /// The lives that are over and may have left something behind.
+    pub fn dead(&self, now: Mono) -> Vec<Life> {
+        let view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        view.absent.iter().filter(|(_, absence)| absence.proves(now)).map(|(life, _)| life.clone()).collect()
+    }
+
+    /// Nothing is left of a dead life.
+    pub fn buried(&self, life: &Life) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).absent.remove(life);
+    }
+
     /// Whether the life is over. One that was never seen is watched from now on.
     pub fn is_dead(&self, node: &NodeId, epoch: NodeEpoch, now: Mono) -> bool {
         let mut view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -65,7 +83,7 @@ impl Membership {
             return false;
         }
         let absence = watch(&mut view.absent, life, now);
-        absence.polls >= POLLS && now.since(absence.since) >= PROOF
+        absence.proves(now)
     }
 }
 
@@ -103,6 +121,9 @@ mod tests {
         }
         view.observed(&[member("a", 1)], at(4));
         assert!(dead(&view, "b", 1, 4));
+        assert_eq!(view.dead(at(4)).len(), 1);
+        view.buried(&(NodeId::parse("b").unwrap(), NodeEpoch(1)));
+        assert!(view.dead(at(4)).is_empty(), "nothing is left to do");
         assert!(!dead(&view, "a", 1, 4));
         assert!(!dead(&view, "a", 2, 4), "a life nobody has seen is watched first");
     }

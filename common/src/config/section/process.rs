@@ -13,12 +13,12 @@ use super::{DAY, HOUR, millis, once, secs};
 use crate::ids::NodeId;
 
 pub(super) fn node(mut s: Section<'_>, host: &str) -> Node {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(1024);
+    let cores = std::thread::available_parallelism().map_or(1, usize::from).min(64);
     let legal = "letters, digits, `.`, `-` and `_` are";
     let id = s.optional("id", |v| NodeId::parse(text(v)?).map_err(|bad| format!("{bad}; at most 63 {legal} legal")));
     Node {
         id: id.unwrap_or_else(|| node_id(host)),
-        workers: s.or("workers", cores, integer(1..=1024)),
+        workers: s.or("workers", cores, integer(1..=64)),
         drain_deadline: s.or("drain_deadline", secs(30), duration(millis(0)..=HOUR)),
         drain_spread: s.or("drain_spread", secs(10), duration(millis(0)..=HOUR)),
     }
