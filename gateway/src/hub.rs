@@ -88,6 +88,10 @@ impl HubQueue {
         self.waker.wake();
     }
 
+    fn is_empty(&self) -> bool {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).mail.is_empty()
+    }
+
     pub(crate) fn pop(&self) -> Option<HubMail> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mail = waiting.mail.pop_front()?;
@@ -188,14 +192,22 @@ impl Hub {
         empty
     }
 
-    /// Waits for mail and handles up to [`PASS`] messages; `peers` is the worker's table. Ready when there is more.
-    pub fn poll(&self, queue: &HubQueue, peers: &dyn PeerTable, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when there is something to do for [`Hub::turn`].
+    pub fn poll_work(&self, queue: &HubQueue, cx: &mut Context<'_>) -> Poll<()> {
         queue.waker.register(cx.waker());
-        if self.pass(queue, peers) { Poll::Ready(()) } else { Poll::Pending }
+        if queue.is_empty() && self.wakes.borrow().is_empty() { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    /// Wakes the next slice of peers; the hub's own turn comes again behind them when there are more.
-    fn rouse(&self, queue: &HubQueue) {
+    /// Handles up to [`PASS`] messages and wakes one slice of peers; true when there is more to do. The sockets should
+    /// have a turn before the next.
+    pub fn turn(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
+        let more = self.handle(queue, peers);
+        self.rouse();
+        more || !self.wakes.borrow().is_empty()
+    }
+
+    /// Wakes the next slice of peers.
+    fn rouse(&self) {
         let mut wakes = self.wakes.borrow_mut();
         for _ in 0..SLICE {
             let Some(peer) = wakes.pop_front() else {
@@ -206,16 +218,17 @@ impl Hub {
             };
             peer.rouse();
         }
-        if !wakes.is_empty() {
-            queue.waker.wake();
-        }
     }
 
     /// Handles up to [`PASS`] messages; true when there may be more. A panic costs the message that caused it: the
     /// rooms are rebuilt from the peers, and the rest of the queue is handled.
     pub fn pass(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
         let more = self.handle(queue, peers);
-        self.rouse(queue);
+        self.rouse();
+        if !self.wakes.borrow().is_empty() {
+            // the rest is the hub's own turn
+            queue.waker.wake();
+        }
         more
     }
 

@@ -157,6 +157,7 @@ async fn accept(
 ) -> Result<(Io, Option<SocketAddr>), DispatchError> {
     let node = &worker.node;
     let config = &node.config;
+    worker.take_turn().await;
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
     let cap = match node.caps.take(peer.ip()) {
         Ok(cap) => cap,

@@ -5,7 +5,6 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::accept::io::Dresser;
@@ -19,6 +18,8 @@ use crate::session::peer::Peer;
 
 /// How often the sweep looks for connections with something due.
 const SWEEP: Duration = Duration::from_millis(500);
+/// Connections begun between two looks at the sockets.
+const ARRIVALS: u32 = 4;
 /// One read takes at most this much; shared by all connections of the worker.
 const READ_BUFFER: usize = 64 << 10;
 
@@ -44,6 +45,8 @@ pub struct Worker {
     /// Working memory of the pipeline.
     pub scratch: RefCell<Scratch>,
     seen_panics: Cell<u64>,
+    /// Connections that were accepted and have not had their first turn.
+    arriving: Cell<u32>,
     dresser: Dresser,
 }
 
@@ -72,6 +75,7 @@ impl Worker {
             write_buffer: RefCell::new(Vec::with_capacity(READ_BUFFER)),
             scratch: RefCell::default(),
             seen_panics: Cell::new(0),
+            arriving: Cell::new(0),
         });
         actix_rt::spawn(Rc::clone(&worker).run_hub());
         actix_rt::spawn(Rc::clone(&worker).run_sweep());
@@ -131,17 +135,35 @@ impl Worker {
         self.report();
     }
 
-    async fn run_hub(self: Rc<Self>) {
-        poll_fn(|cx| -> Poll<()> {
-            let Some(queue) = self.node.bus.queue(self.id) else { return Poll::Ready(()) };
-            if self.hub.poll(queue, &*self.table.borrow(), cx).is_ready() {
-                // more is waiting: let the sockets have a turn first
-                cx.waker().wake_by_ref();
+    /// A new connection waits for its turn: a few are begun between two looks at the sockets, so that a crowd at the
+    /// door does not hold up those who are inside.
+    pub async fn take_turn(&self) {
+        struct Arrival<'a>(&'a Cell<u32>);
+        impl Drop for Arrival<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.0.get().saturating_sub(1));
             }
+        }
+        let ahead = self.arriving.replace(self.arriving.get() + 1);
+        let _arrival = Arrival(&self.arriving);
+        for _ in 0..ahead / ARRIVALS {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn run_hub(self: Rc<Self>) {
+        let Some(queue) = self.node.bus.queue(self.id) else { return };
+        loop {
+            let more = self.hub.turn(queue, &*self.table.borrow());
             self.report();
-            Poll::Pending
-        })
-        .await;
+            if more {
+                // not a plain wake-up: that would come before every socket that became readable meanwhile, because the
+                // thread's own tasks go before those that the reactor wakes. A yield comes back behind them.
+                tokio::task::yield_now().await;
+            } else {
+                poll_fn(|cx| self.hub.poll_work(queue, cx)).await;
+            }
+        }
     }
 
     fn report(&self) {
