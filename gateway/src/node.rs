@@ -1,6 +1,7 @@
 //! The node: everything its workers share, put together in one place.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,12 +12,15 @@ use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
 use portcullis_common::store::redis::LinkState;
+use portcullis_common::wire::code::Code;
+use portcullis_common::wire::reject::Reject;
 use tokio::sync::{Notify, watch};
 
 use crate::accept::io::Io;
 use crate::admit::address::{AddressTable, ConnectionCaps};
-use crate::admit::auth::Verifier;
+use crate::admit::auth::{AuthError, Identity, Verifier};
 use crate::admit::bans::BanTable;
+use crate::admit::credential::Token;
 use crate::bus::NodeBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Policy;
@@ -271,6 +275,28 @@ impl Node {
         let tls = &self.config.tls;
         let secure = io.is_tls() || tls.mode == TlsMode::Upstream;
         Some(tls.hsts_max_age).filter(|age| secure && !age.is_zero())
+    }
+
+    /// Who a new connection's or ticket's bearer is. A bad token is charged to the client's address; why it is bad stays
+    /// in the log.
+    ///
+    /// # Errors
+    /// `unauthenticated`; `store_unavailable` while the issuer's keys cannot be had.
+    pub async fn authenticate(&self, token: &Token, client: IpAddr) -> Result<Identity, Reject> {
+        match self.verifier.verify(token.expose()).await {
+            Ok(identity) => Ok(identity),
+            Err(AuthError::Bad(bad)) => Err(self.login_failed(client, bad.0)),
+            Err(AuthError::Unavailable(detail)) => {
+                Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
+            }
+        }
+    }
+
+    /// Charges a failed authentication to an address; the answer is the refusal to give.
+    #[must_use]
+    pub fn login_failed(&self, client: IpAddr, detail: &'static str) -> Reject {
+        self.addresses.login_failed(client, self.clock.nanos());
+        Reject::new(Code::Unauthenticated, detail)
     }
 
     /// Whether this process ends TLS on its public port.

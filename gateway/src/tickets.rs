@@ -17,7 +17,6 @@ use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 use rand::RngCore;
 
-use crate::admit::auth::AuthError;
 use crate::admit::credential::{self, Token};
 use crate::admit::facts::Head;
 use crate::admit::{network, origin};
@@ -93,22 +92,12 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     node.bans.check_address(client.ip, now)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     node.addresses.login_allowed(client.ip, node.clock.nanos())?;
-    let failed = |detail| {
-        node.addresses.login_failed(client.ip, node.clock.nanos());
-        Reject::new(Code::Unauthenticated, detail)
-    };
     let token = match credential::authorization(head) {
         Ok(Some(token)) => token,
         Err(reject) if reject.code != Code::Unauthenticated => return Err(reject),
-        Ok(None) | Err(_) => return Err(failed("no bearer token")),
+        Ok(None) | Err(_) => return Err(node.login_failed(client.ip, "no bearer token")),
     };
-    let identity = match node.verifier.verify(token.expose()).await {
-        Ok(identity) => identity,
-        Err(AuthError::Bad(bad)) => return Err(failed(bad.0)),
-        Err(AuthError::Unavailable(detail)) => {
-            return Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)));
-        }
-    };
+    let identity = node.authenticate(&token, client.ip).await?;
     node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now)?;
     let mut ticket = [0; 32];
     rand::rng().fill_bytes(&mut ticket);

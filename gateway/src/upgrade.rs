@@ -20,7 +20,7 @@ use portcullis_common::wire::reject::Reject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accept::io::Io;
-use crate::admit::auth::{AuthError, Identity};
+use crate::admit::auth::Identity;
 use crate::admit::bans::BanTable;
 use crate::admit::credential::Source;
 use crate::admit::facts::{self, Facts, Head};
@@ -120,10 +120,6 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -
 async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Reject> {
     let node = &worker.node;
     node.addresses.login_allowed(facts.client, node.clock.nanos())?;
-    let failed = |detail: &'static str| {
-        node.addresses.login_failed(facts.client, node.clock.nanos());
-        Reject::new(Code::Unauthenticated, detail)
-    };
     let redeemed = match &facts.ticket {
         Some(ticket) => Some(tickets::redeem(node, ticket).await.inspect_err(|reject| {
             if reject.code == Code::Unauthenticated {
@@ -133,15 +129,13 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
         None => None,
     };
     let Some(token) = redeemed.as_ref().or(facts.bearer.as_ref()) else {
-        return Err(failed("no credential"));
+        return Err(node.login_failed(facts.client, "no credential"));
     };
-    match node.verifier.verify(token.expose()).await {
-        Ok(identity) if cookie_fits(&node.config.auth.issuer, facts, &identity) => Ok(identity),
-        Ok(_) => Err(failed("the cookie is another issuer's")),
-        Err(AuthError::Bad(bad)) => Err(failed(bad.0)),
-        Err(AuthError::Unavailable(detail)) => {
-            Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
-        }
+    let identity = node.authenticate(token, facts.client).await?;
+    if cookie_fits(&node.config.auth.issuer, facts, &identity) {
+        Ok(identity)
+    } else {
+        Err(node.login_failed(facts.client, "the cookie is another issuer's"))
     }
 }
 
