@@ -209,7 +209,7 @@ impl Gateway {
     fn launch(setup: &Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = setup.write(dir.path());
-        let (public, private) = (free_port(), free_port());
+        let [public, private] = free_ports();
         let mut command = command();
         command.arg("run").arg("--config").arg(file).envs(&setup.keys);
         if !setup.keys.contains_key("PORTCULLIS__LISTEN__PUBLIC") {
@@ -322,7 +322,18 @@ impl Drop for Gateway {
 /// When there is none.
 #[must_use]
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let [port] = free_ports();
+    port
+}
+
+/// `N` different addresses on loopback that nobody listens on at the moment: all are held until the last is found.
+///
+/// # Panics
+/// When there are not so many.
+#[must_use]
+pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
+    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    held.map(|listener| listener.local_addr().unwrap())
 }
 
 /// The gateway's program with no `PORTCULLIS__` variables; arguments are up to the caller.

@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use portcullis_tests::client::{Dial, Refused};
-use portcullis_tests::gateway::{Setup, command, free_port};
+use portcullis_tests::gateway::{Setup, command, free_port, free_ports};
 use portcullis_tests::{raw, tokens, wait};
 
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
@@ -118,7 +118,7 @@ fn without_a_file_the_commented_example_is_printed() {
 
 #[tokio::test]
 async fn dev_prints_where_to_go_and_a_token_that_works() {
-    let (public, private) = (free_port(), free_port());
+    let [public, private] = free_ports();
     let mut child = command()
         .args(["dev", "--port", &public.port().to_string(), "--private-port", &private.port().to_string()])
         .stdout(Stdio::piped())
