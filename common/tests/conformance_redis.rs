@@ -93,7 +93,7 @@ async fn the_redis_ledger_keeps_its_promises_to_many_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis_leases_presence_and_tickets_keep_every_promise() {
-    passes(redis::RedisServer::start(), &["lease", "presence", "ticket"]).await;
+    passes(redis::RedisServer::start(), &["lease", "leader", "presence", "ticket"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -109,6 +109,6 @@ async fn the_redis_control_log_keeps_every_promise() {
 /// What runs here runs on any cluster: every script was given all its keys, and all of one hash slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_script_leaves_its_hash_slot() {
-    let roles = ["session", "session_resume", "lease", "presence", "ticket", "bus", "bus_history", "control"];
+    let roles = ["session", "session_resume", "lease", "leader", "presence", "ticket", "bus", "bus_history", "control"];
     passes(redis::RedisServer::start_cluster(), &roles).await;
 }

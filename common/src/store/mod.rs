@@ -11,6 +11,9 @@ pub mod session;
 /// Which nodes live.
 pub mod lease;
 
+/// Which coordinator leads, and what dead nodes leave behind.
+pub mod leader;
+
 /// Rooms and node mail: one order a room, deduplicated, with what is kept for those who come back.
 pub mod bus;
 
@@ -63,9 +66,33 @@ pub enum StoreFault {
     /// The store forgot: its era is not the caller's.
     #[error("the store is of another era")]
     Era,
+    /// A later leader has written: the caller leads no more.
+    #[error("a later leader has written to the store")]
+    Fenced,
     /// A bound of the store itself was reached (memory store: rooms, sessions, records).
     #[error("the store is full: {0}")]
     Full(&'static str),
+}
+
+/// What looks after the fleet itself, for a coordinator.
+#[derive(Clone)]
+pub struct Custody {
+    /// Which nodes live.
+    pub lease: Arc<dyn lease::Leases>,
+    /// What dead nodes leave behind.
+    pub remains: Arc<dyn leader::Remains>,
+    /// Which coordinator leads.
+    pub leadership: Arc<dyn leader::Leadership>,
+}
+
+impl From<&Stores> for Custody {
+    fn from(stores: &Stores) -> Self {
+        Self {
+            lease: Arc::clone(&stores.lease),
+            remains: Arc::clone(&stores.remains),
+            leadership: Arc::clone(&stores.leadership),
+        }
+    }
 }
 
 /// Every role, for the composition root to hand out.
@@ -83,4 +110,8 @@ pub struct Stores {
     pub control: Arc<dyn control::ControlLog>,
     /// Connection tickets.
     pub tickets: Arc<dyn ticket::Tickets>,
+    /// What dead nodes leave behind.
+    pub remains: Arc<dyn leader::Remains>,
+    /// Which coordinator leads.
+    pub leadership: Arc<dyn leader::Leadership>,
 }

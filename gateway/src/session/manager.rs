@@ -254,7 +254,11 @@ impl Estate {
     async fn bury(&self, (node, epoch): &(NodeId, NodeEpoch)) -> Result<bool, StoreFault> {
         let slots = self.stores.ledger.reap(node.clone(), *epoch, REAP).await?;
         let members = self.stores.presence.reap(node.clone(), *epoch, REAP).await?;
-        Ok(slots < REAP && members < REAP)
+        let nothing_left = slots < REAP && members < REAP;
+        if nothing_left {
+            self.stores.remains.bury(None, node.clone(), *epoch).await?;
+        }
+        Ok(nothing_left)
     }
 
     /// Who else lives; what the dead left behind; and whether sessions of an earlier life have to say that they are still here.

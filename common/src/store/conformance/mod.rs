@@ -26,6 +26,7 @@ use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
 mod bus;
 mod bus_history;
 mod control;
+mod leader;
 mod lease;
 mod presence;
 mod session;
@@ -94,11 +95,12 @@ use checks;
 
 /// Every check of every role.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
-    let roles: [(&str, &'static [Check]); 9] = [
+    let roles: [(&str, &'static [Check]); 10] = [
         ("session", session::CHECKS),
         ("session_resume", session_resume::CHECKS),
         ("session_race", session_race::CHECKS),
         ("lease", lease::CHECKS),
+        ("leader", leader::CHECKS),
         ("bus", bus::CHECKS),
         ("bus_history", bus_history::CHECKS),
         ("presence", presence::CHECKS),

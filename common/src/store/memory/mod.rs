@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use rand::RngCore;
 
+use super::presence::Presence;
+use super::session::SessionLedger;
 use super::{StoreFault, StoreFuture, Stores};
 use crate::clock::Clock;
 
@@ -40,6 +42,9 @@ mod control;
 
 /// Connection tickets.
 mod ticket;
+
+/// Which coordinator leads, and what dead lives leave behind.
+mod leader;
 
 /// What the store may hold. Counters are kept without a common lock, so a bound may be exceeded by a few entries while
 /// several threads reach it at once.
@@ -106,13 +111,25 @@ impl MemoryStore {
     /// An empty store with bounds of its own.
     #[must_use]
     pub fn bounded(clock: Arc<dyn Clock>, rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Stores {
+        let ledger: Arc<dyn SessionLedger> = Arc::new(session::MemoryLedger::new(Arc::clone(&clock), bounds.sessions));
+        let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));
+        let presence: Arc<dyn Presence> = Arc::new(presence::MemoryPresence::new(bounds));
+        let leadership = Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock)));
+        let remains = leader::MemoryRemains {
+            leases: Arc::clone(&leases),
+            ledger: Arc::clone(&ledger),
+            presence: Arc::clone(&presence),
+            leadership: Arc::clone(&leadership),
+        };
         Stores {
-            ledger: Arc::new(session::MemoryLedger::new(Arc::clone(&clock), bounds.sessions)),
-            lease: Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes)),
+            ledger,
+            lease: leases,
             bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
-            presence: Arc::new(presence::MemoryPresence::new(bounds)),
+            presence,
             control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
             tickets: Arc::new(ticket::MemoryTickets::new(clock, bounds)),
+            remains: Arc::new(remains),
+            leadership,
         }
     }
 }

@@ -48,6 +48,12 @@ pub(super) enum Kind {
     Control,
     /// String, the fleet: which control log it is, random.
     ControlLife,
+    /// Hash, the fleet: lives of nodes that may leave something behind.
+    Lives,
+    /// String, the fleet: the last term of a leader. No TTL, or its number might come again.
+    Leader,
+    /// String, one partition: the latest term that wrote in it. No TTL, that is its purpose.
+    Fence,
 }
 
 impl Kind {
@@ -69,6 +75,9 @@ impl Kind {
             Self::Mail => "mail",
             Self::Control => "control",
             Self::ControlLife => "control-life",
+            Self::Lives => "lives",
+            Self::Leader => "leader",
+            Self::Fence => "fence",
         }
     }
 }
@@ -179,6 +188,11 @@ impl Keys {
     /// The key of `kind` about `name` in a partition that is walked.
     pub(super) fn in_partition(&self, partition: u8, kind: Kind, name: &Name) -> String {
         format!("{}:{{p{partition:02x}}}:{}:{}", self.prefix, kind.text(), name.0)
+    }
+
+    /// The key of `kind` of which every partition has one.
+    pub(super) fn of_partition(&self, partition: u8, kind: Kind) -> String {
+        format!("{}:{{p{partition:02x}}}:{}", self.prefix, kind.text())
     }
 
     fn place(&self, domain: Domain, bytes: &[u8]) -> Place<'_> {

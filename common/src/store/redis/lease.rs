@@ -30,6 +30,8 @@ static MEMBERS: LazyLock<Script> = script!(Reads, "lease_members.lua");
 
 /// At most so many nodes have a lease.
 const NODES: usize = 1_024;
+/// At most so many lives are remembered until somebody has cleared up after them.
+const LIVES: usize = 4_096;
 
 pub(super) struct RedisLeases {
     base: Arc<Base>,
@@ -47,10 +49,20 @@ impl RedisLeases {
         epoch: &str,
         ttl: Duration,
     ) -> Result<T, StoreFault> {
-        let Base { link, keys, keep } = &*self.base;
-        let args = Args::new().with(node).with(epoch).with(millis(ttl.min(*keep))).with(millis(*keep)).with(NODES);
-        script.run(link, &[keys.fleet().key(Kind::Leases)], &args).await
+        script.run(&self.base.link, &keys(&self.base), &args(&self.base, node, epoch, ttl)).await
     }
+}
+
+/// `KEYS` of every script about leases.
+pub(super) fn keys(base: &Base) -> Vec<String> {
+    let fleet = base.keys.fleet();
+    vec![fleet.key(Kind::Leases), fleet.key(Kind::Lives)]
+}
+
+/// `ARGV` of every script about leases.
+pub(super) fn args(base: &Base, node: &str, epoch: &str, ttl: Duration) -> Args {
+    let args = Args::new().with(node).with(epoch).with(millis(ttl.min(base.keep))).with(millis(base.keep));
+    args.with(NODES).with(LIVES)
 }
 
 impl Leases for RedisLeases {

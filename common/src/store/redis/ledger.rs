@@ -15,6 +15,7 @@ use super::{Base, reap};
 use crate::clock::millis;
 use crate::config::model::OnLimit;
 use crate::ids::{NodeEpoch, NodeId, SessionId, UserId};
+use crate::store::leader::Fence;
 use crate::store::session::{Acquire, Acquired, Holder, Passed, Released, Resumed, SessionLedger, Slot, SlotState};
 use crate::store::{StoreFault, StoreFuture};
 
@@ -37,6 +38,10 @@ static RESUME: LazyLock<Script> = script!(Shrinks, "ledger_resume.lua");
 static REMOVE: LazyLock<Script> = script!(Shrinks, "ledger_remove.lua");
 static LIST: LazyLock<Script> = script!(Reads, "ledger_list.lua");
 static REAP: LazyLock<Script> = script!(Shrinks, "ledger_reap.lua");
+static REAP_FENCED: LazyLock<Script> = LazyLock::new(|| {
+    let fence = concat!(include_str!("lua/fence.lua"), "fence(KEYS[4], ARGV[6])");
+    Script::new(Does::Shrinks, &[fence, include_str!("lua/slots.lua"), include_str!("lua/ledger_reap.lua")])
+});
 
 pub(super) struct RedisLedger {
     base: Arc<Base>,
@@ -88,14 +93,28 @@ impl RedisLedger {
         slots.into_iter().map(|words| slot(Words::new(words))).collect()
     }
 
+    /// Frees at most `limit` slots of a life, in the name of a leader or of a node.
+    pub(super) async fn reap_by(
+        &self,
+        by: Option<Fence>,
+        node: &NodeId,
+        epoch: NodeEpoch,
+        limit: usize,
+    ) -> Result<usize, StoreFault> {
+        reap::walk(&self.base, Kind::Held, node, epoch, limit, |life, limit| self.reap_one(by, life, limit)).await
+    }
+
     /// Frees at most `limit` slots of one user.
-    async fn reap_one(&self, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
+    async fn reap_one(&self, by: Option<Fence>, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
         let Base { link, keys, keep } = &*self.base;
         let place = keys.known(life.partition, life.name.clone());
-        let named = [place.key(Kind::Slots), place.shared(Kind::Seq), place.beside(Kind::Held, &keys.life(life.epoch))];
+        let held = place.beside(Kind::Held, &keys.life(life.epoch));
+        let mut named = vec![place.key(Kind::Slots), place.shared(Kind::Seq), held];
         let args = Args::new().with(life.name.as_str()).with(millis(*keep));
         let args = args.with(life.node.as_str()).with(text(&life.epoch)).with(limit);
-        REAP.run(link, &named, &args).await
+        let Some(Fence(term)) = by else { return REAP.run(link, &named, &args).await };
+        named.push(place.shared(Kind::Fence));
+        REAP_FENCED.run(link, &named, &args.with(term)).await
     }
 }
 
@@ -236,8 +255,6 @@ impl SessionLedger for RedisLedger {
     }
 
     fn reap(&self, node: NodeId, epoch: NodeEpoch, limit: usize) -> StoreFuture<'_, usize> {
-        Box::pin(async move {
-            reap::walk(&self.base, Kind::Held, &node, epoch, limit, |life, limit| self.reap_one(life, limit)).await
-        })
+        Box::pin(async move { self.reap_by(None, &node, epoch, limit).await })
     }
 }

@@ -79,6 +79,7 @@ impl From<LinkFault> for StoreFault {
             LinkFault::Silent(why) => Self::Unavailable(Arc::from(why)),
             LinkFault::Refused(error) => match error.code() {
                 Some("OOM") => Self::Full("memory"),
+                Some("FENCED") => Self::Fenced,
                 Some(code) => Self::Unavailable(Arc::from(format!("it refused with {code}"))),
                 None => Self::Unavailable(Arc::from(error.category())),
             },

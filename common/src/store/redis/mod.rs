@@ -12,9 +12,9 @@ use rand::RngCore;
 use redis::PushInfo;
 use tokio::sync::{mpsc, watch};
 
-use super::Stores;
 use super::bus::Bus;
 use super::control::ControlLog;
+use super::{Custody, Stores};
 
 /// Names of keys.
 mod keys;
@@ -36,6 +36,12 @@ mod ledger;
 
 /// Node leases.
 mod lease;
+
+/// Which coordinator leads.
+mod leader;
+
+/// What dead lives leave behind.
+mod remains;
 
 /// Room members.
 mod presence;
@@ -196,6 +202,18 @@ impl RedisStore {
             presence: Arc::new(presence::RedisPresence::new(Arc::clone(&self.base))),
             control,
             tickets: Arc::new(ticket::RedisTickets::new(Arc::clone(&self.base))),
+            remains: Arc::new(remains::RedisRemains::new(Arc::clone(&self.base))),
+            leadership: Arc::new(leader::RedisLeadership::new(Arc::clone(&self.base))),
+        }
+    }
+
+    /// What a coordinator works with, over this connection: it says nothing on the bus.
+    #[must_use]
+    pub fn custody(&self) -> Custody {
+        Custody {
+            lease: Arc::new(lease::RedisLeases::new(Arc::clone(&self.base))),
+            remains: Arc::new(remains::RedisRemains::new(Arc::clone(&self.base))),
+            leadership: Arc::new(leader::RedisLeadership::new(Arc::clone(&self.base))),
         }
     }
 

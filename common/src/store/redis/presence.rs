@@ -13,6 +13,7 @@ use super::script::{Args, Does, Script};
 use super::{Base, reap};
 use crate::clock::millis;
 use crate::ids::{NodeEpoch, NodeId, RoomName, SessionId, UserId};
+use crate::store::leader::Fence;
 use crate::store::presence::{Change, Occupant, Presence};
 use crate::store::{StoreFault, StoreFuture};
 
@@ -28,6 +29,10 @@ static ENTER: LazyLock<Script> = script!(Grows, "presence_enter.lua");
 static EXIT: LazyLock<Script> = script!(Shrinks, "presence_exit.lua");
 static LIST: LazyLock<Script> = script!(Reads, "presence_list.lua");
 static REAP: LazyLock<Script> = script!(Shrinks, "presence_reap.lua");
+static REAP_FENCED: LazyLock<Script> = LazyLock::new(|| {
+    let fence = concat!(include_str!("lua/fence.lua"), "fence(KEYS[5], ARGV[6])");
+    Script::new(Does::Shrinks, &[fence, include_str!("lua/room.lua"), include_str!("lua/presence_reap.lua")])
+});
 
 pub(super) struct RedisPresence {
     base: Arc<Base>,
@@ -46,21 +51,45 @@ impl RedisPresence {
         life: Option<NodeEpoch>,
         more: impl FnOnce(Args) -> Args,
     ) -> Result<T, StoreFault> {
-        let Base { link, keys, keep } = &*self.base;
+        let named = self.named(place, life);
+        script.run(&self.base.link, &named, &more(self.args(place))).await
+    }
+
+    /// `KEYS` of every script.
+    fn named(&self, place: &Place<'_>, life: Option<NodeEpoch>) -> Vec<String> {
+        let keys = &self.base.keys;
         let mut named = vec![place.key(Kind::Members), place.key(Kind::Users)];
         if let Some(epoch) = life {
             named.push(place.beside(Kind::Here, &keys.room_life(place.name(), epoch)));
             named.push(place.beside(Kind::Rooms, &keys.life(epoch)));
         }
-        let args = Args::new().with(place.name().as_str()).with(millis(*keep));
-        script.run(link, &named, &more(args)).await
+        named
+    }
+
+    /// The first of `ARGV` of every script.
+    fn args(&self, place: &Place<'_>) -> Args {
+        Args::new().with(place.name().as_str()).with(millis(self.base.keep))
+    }
+
+    /// Takes at most `limit` members of a life out of their rooms, in the name of a leader or of a node.
+    pub(super) async fn reap_by(
+        &self,
+        by: Option<Fence>,
+        node: &NodeId,
+        epoch: NodeEpoch,
+        limit: usize,
+    ) -> Result<usize, StoreFault> {
+        reap::walk(&self.base, Kind::Rooms, node, epoch, limit, |life, limit| self.reap_one(by, life, limit)).await
     }
 
     /// Takes at most `limit` members of a life out of one room.
-    async fn reap_one(&self, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
+    async fn reap_one(&self, by: Option<Fence>, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
         let place = self.base.keys.known(life.partition, life.name.clone());
-        let more = |args: Args| args.with(life.node.as_str()).with(life.epoch.to_string()).with(limit);
-        self.call(&REAP, &place, Some(life.epoch), more).await
+        let mut named = self.named(&place, Some(life.epoch));
+        let args = self.args(&place).with(life.node.as_str()).with(life.epoch.to_string()).with(limit);
+        let Some(Fence(term)) = by else { return REAP.run(&self.base.link, &named, &args).await };
+        named.push(place.shared(Kind::Fence));
+        REAP_FENCED.run(&self.base.link, &named, &args.with(term)).await
     }
 }
 
@@ -101,8 +130,6 @@ impl Presence for RedisPresence {
     }
 
     fn reap(&self, node: NodeId, epoch: NodeEpoch, limit: usize) -> StoreFuture<'_, usize> {
-        Box::pin(async move {
-            reap::walk(&self.base, Kind::Rooms, &node, epoch, limit, |life, limit| self.reap_one(life, limit)).await
-        })
+        Box::pin(async move { self.reap_by(None, &node, epoch, limit).await })
     }
 }

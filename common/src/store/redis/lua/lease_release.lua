@@ -3,4 +3,5 @@
 if holder() ~= ARGV[2] then
   return 0
 end
+redis.call('HDEL', KEYS[2], ARGV[2])
 return redis.call('HDEL', KEYS[1], ARGV[1])

@@ -1,4 +1,4 @@
--- ARGV 5 at most how many nodes
+-- ARGV 5 at most how many nodes   6 at most how many lives
 -- → 1 taken | 0 another life holds it | -1 there are too many nodes
 
 local epoch = holder()
@@ -18,6 +18,9 @@ if not epoch then
   if count >= tonumber(ARGV[5]) then
     return -1
   end
+end
+if redis.call('HLEN', KEYS[2]) < tonumber(ARGV[6]) then
+  redis.call('HSET', KEYS[2], ARGV[2], VERSION .. ' ' .. ARGV[1])
 end
 keep()
 return 1

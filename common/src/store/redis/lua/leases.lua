@@ -1,6 +1,7 @@
 -- All leases of the fleet; joined in front of every lease_*.lua. There are few nodes, and they are one decision.
 --
 -- KEYS  1 the leases: node → `version epoch until`, until in ms of the store's time
+--       2 lives that may leave something behind: epoch → `version node`, from the lease to its return or its burial
 -- ARGV  1 the node   2 its epoch   3 how long (ms)   4 how long all this is kept (ms)   5… the script's own
 
 local VERSION = '1'
@@ -27,4 +28,14 @@ local function keep()
   local ends = string.format('%.0f', NOW + tonumber(ARGV[3]))
   redis.call('HSET', KEYS[1], ARGV[1], table.concat({ VERSION, ARGV[2], ends }, ' '))
   redis.call('PEXPIRE', KEYS[1], ARGV[4])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
+
+-- The node of a life.
+local function life(value)
+  local version, node = string.match(value, '^(%S+) (%S+)$')
+  if version ~= VERSION then
+    error({ err = 'VERSION a life of an unknown form' })
+  end
+  return node
 end
