@@ -210,9 +210,26 @@ pub struct LeaseLapsed<'a> {
 }
 
 impl LeaseLapsed<'_> {
-    /// Log only.
-    pub fn emit(&self) {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.lease_lapses.inc();
         tracing::warn!(event = "lease_lapsed", node = %self.node, sessions = self.sessions);
+    }
+}
+
+/// The lease could not be renewed in time: every socket is cut before another node could give its slots away.
+pub struct Fenced<'a> {
+    /// The node.
+    pub node: &'a NodeId,
+    /// How many sessions it costs.
+    pub sessions: usize,
+}
+
+impl Fenced<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.fences.inc();
+        tracing::warn!(event = "fenced", node = %self.node, sessions = self.sessions);
     }
 }
 

@@ -71,6 +71,12 @@ pub struct Metrics {
     pub hub_refused: Counter,
     /// 1 while the node drains.
     pub draining: Gauge,
+    /// 1 while the node is fenced.
+    pub fenced: Gauge,
+    /// How often it was.
+    pub fences: Counter,
+    /// How often its lease lapsed and a new life began.
+    pub lease_lapses: Counter,
     /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
     pub heartbeat: Vec<AtomicU64>,
 }
@@ -99,6 +105,9 @@ impl Metrics {
             sessions: gauge(&mut r, "sessions", "Live sessions"),
             outbox_bytes: gauge(&mut r, "outbox_bytes", "Bytes that wait to be written to clients"),
             draining: gauge(&mut r, "draining", "1 while the node drains"),
+            fenced: gauge(&mut r, "fenced", "1 while the node is fenced"),
+            fences: counter(&mut r, "fences", "Times that the node fenced itself"),
+            lease_lapses: counter(&mut r, "lease_lapses", "Times that the lease lapsed and a new life began"),
             refused_connections: counter(&mut r, "refused_connections", "Connections refused before HTTP"),
             store_faults: counter(&mut r, "store_faults", "Store calls that failed"),
             hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),

@@ -25,6 +25,7 @@ use crate::bus::NodeBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Policy;
 use crate::route::rooms::RoomBook;
+use crate::session::fence::{Fence, Standing};
 use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
 use crate::session::membership::Membership;
 use crate::session::registry::Registry;
@@ -41,6 +42,8 @@ pub struct Node {
     pub clock: Arc<dyn Clock>,
     /// The present life of the node.
     pub life: Arc<Life>,
+    /// How long the node may act in the name of its lease.
+    pub fence: Arc<Fence>,
     /// Which lives of the fleet are over.
     pub membership: Arc<Membership>,
     /// Shared state.
@@ -160,6 +163,10 @@ impl Node {
             Arc::clone(&metrics),
             workers,
         );
+        let fence = match config.store.url {
+            StoreUrl::Memory => Fence::open(),
+            StoreUrl::Redis(_) => Fence::of(&config.session),
+        };
         let token_life = config.auth.max_token_life + config.auth.leeway;
         let node = Arc::new(Self {
             policy: Policy::compile(&config),
@@ -167,6 +174,7 @@ impl Node {
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
             life: Arc::new(Life::new(epoch)),
+            fence: Arc::new(fence),
             membership: Arc::default(),
             bus: Arc::new(bus),
             draining: AtomicBool::new(false),
@@ -192,16 +200,21 @@ impl Node {
         let id = self.config.node.id.clone();
         // the life before this one may have ended without a word: then its lease runs out
         let until = self.clock.mono().after(LEASE + Duration::from_secs(2));
+        let mut sent = self.clock.mono();
         while !self.stores.lease.take(id.clone(), self.epoch(), LEASE).await? {
             if self.clock.mono() >= until {
                 return Err(StartError::NodeIdTaken);
             }
             actix_rt::time::sleep(Duration::from_millis(500)).await;
+            sent = self.clock.mono();
         }
+        self.fence.renewed(sent, self.clock.mono());
         let asked = Arc::clone(&self.drain_asked);
         let manager = ManagerHandle::start(Arc::new(Estate {
             node: id,
             life: Arc::clone(&self.life),
+            fence: Arc::clone(&self.fence),
+            renewing: tokio::sync::Mutex::default(),
             membership: Arc::clone(&self.membership),
             clock: Arc::clone(&self.clock),
             registry: Arc::clone(&self.registry),
@@ -316,7 +329,24 @@ impl Node {
     #[must_use]
     pub fn degraded(&self) -> Vec<&'static str> {
         let down = self.link.as_ref().is_some_and(|link| *link.borrow() == LinkState::Down);
-        down.then_some("the store does not answer").into_iter().collect()
+        let lapsed = self.fence.standing(self.clock.mono()) != Standing::Held;
+        let all = [(down, "the store does not answer"), (lapsed, "the lease was not renewed in time")];
+        all.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect()
+    }
+
+    /// Whether somebody new may be let in at all: the node stays, and may act in the fleet.
+    ///
+    /// # Errors
+    /// `store_unavailable` with a time after which to try again.
+    pub fn takes_newcomers(&self) -> Result<(), Reject> {
+        let refusal = if self.is_draining() {
+            "draining"
+        } else if self.fence.standing(self.clock.mono()) != Standing::Held {
+            "the lease was not renewed in time"
+        } else {
+            return Ok(());
+        };
+        Err(Reject::new(Code::StoreUnavailable, refusal).retry(Duration::from_secs(1)))
     }
 
     /// Why no new connection should be sent here; empty when ready.
@@ -325,6 +355,9 @@ impl Node {
         let mut reasons = Vec::new();
         if self.is_draining() {
             reasons.push("draining".to_owned());
+        }
+        if self.fence.standing(self.clock.mono()) == Standing::Fenced {
+            reasons.push("fenced: the lease was not renewed in time".to_owned());
         }
         if !self.following.load(Ordering::Acquire) {
             reasons.push("no control log yet".to_owned());

@@ -99,10 +99,8 @@ pub async fn refuse(io: &mut Io, answer: &[u8]) {
 /// The checks in their order, cheap first.
 async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -> Result<Admitted, Reject> {
     let node = &worker.node;
-    if node.is_draining() {
-        return Err(Reject::new(Code::StoreUnavailable, "draining").retry(Duration::from_secs(1)));
-    }
     let head = Head::of(request.head());
+    node.takes_newcomers()?;
     let client = network::client(&head, io.peer(), io.is_tls(), &node.config.listen, node.config.tls.mode)?;
     node.bans.check_address(client.ip, node.clock.wall())?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
@@ -159,6 +157,10 @@ fn unwelcome(bans: &BanTable, identity: &Identity, client: IpAddr, now: UnixMs) 
 async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted) {
     let node = Rc::clone(&worker);
     let node = &node.node;
+    if node.fence.cuts(admitted.slot.fence(), node.clock.mono()) {
+        // the lease was lost while it was being admitted: not a byte of a session
+        return;
+    }
     let facts = &admitted.facts;
     let protocol = facts.protocol_offered.then(|| facts.protocol.name());
     let head = answer::switching(&facts.key_accept, protocol, node.hsts(&io));
@@ -170,6 +172,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
     SessionOpened { request: id, session: slot.holder().sid, user: &identity.user, client: facts.client, seq }
         .emit(&node.metrics);
     let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
+    peer.fence.set(slot.fence());
     Connection::start(&worker, io, Rc::clone(&peer), |address| {
         let entry = Arc::new(SessionEntry {
             user: identity.user.clone(),

@@ -188,7 +188,7 @@ impl Worker {
             let mut due = Vec::new();
             self.table.borrow().each(&mut |peer| {
                 waiting += peer.outbox().waiting();
-                if now >= peer.due.get() {
+                if now >= peer.due.get() || self.node.fence.cuts(peer.fence.get(), now) {
                     due.push(Rc::clone(peer));
                 }
             });

@@ -381,6 +381,16 @@ impl Raw {
         Ending { messages, code }
     }
 
+    /// As [`Self::ending`], where the end may take so long.
+    ///
+    /// # Panics
+    /// As [`Self::ending`].
+    #[must_use]
+    pub fn ending_patiently(self, patience: Duration) -> Ending {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self.ending()
+    }
+
     /// Closes as a client does: close frame, the server's answer, the end. The answer's code.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! Gateways that are processes of their own, and the Redis between them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use tokio::runtime::Runtime;
 use crate::blocking::{Knock, Raw, Refusal};
 use crate::gateway::{Gateway, Setup};
 use crate::tokens;
+use crate::wire_cut::Wire;
 
 pub use redis::RedisServer;
 
@@ -76,6 +78,24 @@ impl Fleet {
     #[must_use]
     pub fn node(&self, id: &str) -> Gateway {
         node(&self.setup, id)
+    }
+
+    /// A further gateway of this name, which reaches the store over `wire`.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn node_over(&self, wire: &Wire, id: &str) -> Gateway {
+        node(&self.setup.clone().set("store.url", &format!("redis://{}", wire.address)), id)
+    }
+
+    /// Where the store listens.
+    ///
+    /// # Panics
+    /// Never: it has a port.
+    #[must_use]
+    pub fn store_address(&self) -> SocketAddr {
+        self.redis.url().trim_start_matches("redis://").parse().expect("an address")
     }
 
     /// Whether this user of [`open`] is refused for the cap on both nodes.

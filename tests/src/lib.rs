@@ -19,3 +19,4 @@ pub mod raw;
 pub mod stall;
 pub mod tokens;
 pub mod wait;
+pub mod wire_cut;

@@ -216,7 +216,7 @@ fn a_store_that_pauses_for_longer_than_a_lease_costs_nobody_a_session() {
     let paused = wait::mono();
     wait::until("the leases to lapse", || {
         assert!(anns.iter_mut().all(lives));
-        (wait::mono().since(paused) > Duration::from_secs(12)).then_some(())
+        (wait::mono().since(paused) > Duration::from_secs(15)).then_some(())
     });
     fleet.redis.go_on();
     for node in [&fleet.a, &fleet.b] {

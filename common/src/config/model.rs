@@ -235,6 +235,16 @@ pub enum OnLimit {
     EvictOldest,
 }
 
+/// `session.on_store_loss`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnStoreLoss {
+    /// Sessions stay, degraded, for `session.max_store_loss`. If only this node was cut off, others may meanwhile have
+    /// given its slots away.
+    Available,
+    /// Sessions are closed (1012) before anybody could give their slots away.
+    Strict,
+}
+
 /// `[session]`
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -242,6 +252,10 @@ pub struct Session {
     pub max_per_user: u32,
     /// Default `reject`.
     pub on_limit: OnLimit,
+    /// What becomes of sessions whose node cannot renew its lease (default `available`).
+    pub on_store_loss: OnStoreLoss,
+    /// With `available`, how long they stay (default 10 min).
+    pub max_store_loss: Duration,
     /// The longest a session may live (default 12 h).
     pub absolute_timeout: Duration,
     /// Close after this long without an application message (default off).

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::address::write_origin;
 use super::model::{
-    Config, Issuer, KeySource, Limit, MessageRule, OnLimit, RoomRule, Route, StoreUrl, TlsMode, TlsVersion, UserReach,
+    Config, Issuer, KeySource, Limit, MessageRule, OnLimit, OnStoreLoss, RoomRule, Route, StoreUrl, TlsMode,
+    TlsVersion, UserReach,
 };
 use super::section::{ALGORITHMS, SCOPES};
 use super::unit::{write_duration, write_rate, write_size};
@@ -172,6 +173,8 @@ fn session(page: &mut Page, config: &Config) {
     page.head("[session]");
     page.plain("max_per_user", session.max_per_user);
     page.text("on_limit", if session.on_limit == OnLimit::Reject { "reject" } else { "evict_oldest" });
+    page.text("on_store_loss", if session.on_store_loss == OnStoreLoss::Strict { "strict" } else { "available" });
+    page.time("max_store_loss", session.max_store_loss);
     page.time("absolute_timeout", session.absolute_timeout);
     page.maybe("idle_timeout", session.idle_timeout.map(write_duration));
     page.time("ping_interval", session.ping_interval);

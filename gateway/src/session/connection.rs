@@ -100,6 +100,8 @@ pub enum End {
     Broken,
     /// The conversation panicked.
     Panic,
+    /// The node may not act in the name of its lease any more: nothing that waits is said.
+    Fenced,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +134,8 @@ pub struct Connection<C: Conversation> {
     waiting: bool,
     /// The peer was not read because too much waits for it.
     paused: bool,
+    /// The fence has cut it.
+    fenced: bool,
     talk: Option<Box<C>>,
 }
 
@@ -178,6 +182,7 @@ impl<C: Conversation> Connection<C> {
             stash: None,
             waiting: false,
             paused: false,
+            fenced: false,
             talk,
         })
     }
@@ -202,6 +207,7 @@ impl<C: Conversation> Connection<C> {
     fn turn(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         let (worker, peer) = (Rc::clone(&self.worker), Rc::clone(&self.peer));
         let mut turn = Turn::begin(&worker, &peer, cx);
+        self.heed_fence(turn.now(), &mut turn);
         if self.phase == Phase::Open {
             self.converse(&mut turn);
             worker.drain();
@@ -216,6 +222,20 @@ impl<C: Conversation> Connection<C> {
         }
         self.peer.due.set(self.next_due());
         Poll::Pending
+    }
+
+    /// Cuts the socket if the fence says so: before anything is read, and again before anything is written.
+    fn heed_fence(&mut self, now: Mono, turn: &mut Turn<'_, '_>) {
+        if !turn.worker.node.fence.cuts(self.peer.fence.get(), now) {
+            return;
+        }
+        if self.phase == Phase::Open {
+            self.end(End::Fenced, turn);
+        } else if !self.fenced {
+            // it was closing already; what still waits may be of the session
+            self.peer.outbox().recut(encode::close(Close::Restart.number(), Close::Restart.info().reason));
+        }
+        self.fenced = true;
     }
 
     fn next_due(&self) -> Mono {
@@ -343,6 +363,10 @@ impl<C: Conversation> Connection<C> {
             End::Panic => {
                 outbox.cut([close(Close::Internal)]);
                 Phase::Leaving { until }
+            }
+            End::Fenced => {
+                outbox.cut([close(Close::Restart)]);
+                Phase::Closing { until }
             }
             End::Peer(code) => {
                 outbox.seal([encode::close_reply(code)]);

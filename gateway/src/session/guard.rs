@@ -41,6 +41,8 @@ pub struct Slot {
     holder: Holder,
     /// The ledger said that it is held; before that, the newcomer may still be waiting for a victim.
     held: bool,
+    /// The generation of the node's fence when it was asked for.
+    fence: u64,
     /// Asked for in the name of a new life of the node, and not answered yet.
     renaming: Option<Holder>,
 }
@@ -50,7 +52,8 @@ impl Slot {
     #[must_use]
     pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
         worker.node.registry.expect(holder.sid);
-        Self { worker: Rc::clone(worker), user, holder, held: false, renaming: None }
+        let fence = worker.node.fence.generation();
+        Self { worker: Rc::clone(worker), user, holder, held: false, fence, renaming: None }
     }
 
     /// The ledger has given it.
@@ -65,6 +68,12 @@ impl Slot {
     #[must_use]
     pub fn holder(&self) -> &Holder {
         &self.holder
+    }
+
+    /// The generation of the node's fence that its session belongs to.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
     }
 }
 

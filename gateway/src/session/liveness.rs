@@ -149,13 +149,15 @@ fn millis_before(moment: Mono, by: Duration) -> Mono {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_common::config::model::{Csrf, OnLimit, Session};
+    use portcullis_common::config::model::{Csrf, OnLimit, OnStoreLoss, Session};
 
     use super::*;
 
     fn rules() -> (Session, Csrf) {
         let seconds = Duration::from_secs;
         let session = Session {
+            on_store_loss: OnStoreLoss::Available,
+            max_store_loss: Duration::from_secs(600),
             max_per_user: 5,
             on_limit: OnLimit::Reject,
             absolute_timeout: seconds(3_600),

@@ -2,7 +2,6 @@
 //! node's lease. It keeps nothing: registry, bans and stores live outside, so a panic in it costs the one command that
 //! caused it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,20 +13,23 @@ use portcullis_common::store::session::Holder;
 use portcullis_common::store::{StoreFault, Stores};
 
 use super::connection::Order;
+use super::fence::{Fence, Standing};
 use super::membership::Membership;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
 use super::talk::Stop;
 use crate::admit::bans::{BanTable, canonical};
-use crate::events::{LeaseLapsed, PanicCaught, StoreFailed};
+use crate::events::{Fenced, LeaseLapsed, PanicCaught, StoreFailed};
 use crate::metrics::Metrics;
 
 /// How long a lease lasts.
 pub const LEASE: Duration = Duration::from_secs(10);
-/// How often the leases are looked at.
-const TICK: Duration = Duration::from_secs(1);
-/// Every how many ticks the own lease is renewed; after a failure every tick.
-const RENEW: u64 = 3;
+/// How often it is looked whether the own lease has to be renewed; what failed is tried again as often.
+const TICK: Duration = Duration::from_millis(500);
+/// How often the own lease is renewed.
+const RENEW: Duration = Duration::from_secs(3);
+/// Every how many ticks the leases of all are looked at.
+const LOOK: u64 = 2;
 /// Slots, and memberships, of a dead life that are freed in one tick.
 const REAP: usize = 1_000;
 /// Sessions that re-assert themselves in one tick.
@@ -41,6 +43,10 @@ pub struct Estate {
     pub node: NodeId,
     /// The present life of it.
     pub life: Arc<Life>,
+    /// How long this node may act.
+    pub fence: Arc<Fence>,
+    /// One renewal at a time.
+    pub renewing: tokio::sync::Mutex<()>,
     /// The lives of the others.
     pub membership: Arc<Membership>,
     /// Time.
@@ -205,48 +211,65 @@ pub struct Manager {
 impl Manager {
     fn begin(&self, ctx: &mut Context<Self>) {
         let mut ticks = 0u64;
-        let late = Arc::new(AtomicBool::new(false));
+        let mut before = Standing::Held;
         ctx.run_interval(TICK, move |manager, _| {
             ticks += 1;
-            let (estate, late) = (Arc::clone(&manager.estate), Arc::clone(&late));
-            let renew = ticks.is_multiple_of(RENEW) || late.load(Ordering::Relaxed);
+            let look = ticks.is_multiple_of(LOOK);
+            let estate = Arc::clone(&manager.estate);
+            before = estate.report(before);
             actix_rt::spawn(async move {
-                if renew {
-                    late.store(!estate.renew().await, Ordering::Relaxed);
+                estate.renew().await;
+                if look {
+                    estate.look_around().await;
                 }
-                estate.look_around().await;
             });
         });
     }
 }
 
 impl Estate {
-    /// Renews the lease, or begins a new life where it lapsed. False: the store did not answer, try again soon.
-    async fn renew(&self) -> bool {
+    /// Says so when the fence has fallen since `before`; what the node may do now.
+    fn report(&self, before: Standing) -> Standing {
+        let standing = self.fence.standing(self.clock.mono());
+        self.metrics.fenced.set(i64::from(standing == Standing::Fenced));
+        if standing == Standing::Fenced && before != Standing::Fenced {
+            Fenced { node: &self.node, sessions: self.registry.count() }.emit(&self.metrics);
+        }
+        standing
+    }
+
+    /// Renews the lease when it is time, or begins a new life where it lapsed.
+    async fn renew(&self) {
+        let Ok(_turn) = self.renewing.try_lock() else { return };
+        if self.fence.since_renewal(self.clock.mono()) < RENEW {
+            return;
+        }
+        let sent = self.clock.mono();
         match self.stores.lease.renew(self.node.clone(), self.life.epoch(), LEASE).await {
-            Ok(true) => true,
-            Ok(false) => {
-                let epoch = NodeEpoch::random(&mut rand::rng());
-                match self.stores.lease.take(self.node.clone(), epoch, LEASE).await {
-                    Ok(true) => {
-                        LeaseLapsed { node: &self.node, sessions: self.registry.count() }.emit();
-                        self.life.begin(epoch);
-                        true
-                    }
-                    Ok(false) => {
-                        tracing::error!(event = "node_id_taken", node = %self.node);
-                        false
-                    }
-                    Err(fault) => self.failed("lease.take", &fault),
-                }
-            }
+            Ok(true) => self.fence.renewed(sent, self.clock.mono()),
+            Ok(false) => self.begin_life().await,
             Err(fault) => self.failed("lease.renew", &fault),
         }
     }
 
-    fn failed(&self, call: &'static str, fault: &StoreFault) -> bool {
+    /// A lease that lapsed is never renewed: another life takes one.
+    async fn begin_life(&self) {
+        let epoch = NodeEpoch::random(&mut rand::rng());
+        let sent = self.clock.mono();
+        match self.stores.lease.take(self.node.clone(), epoch, LEASE).await {
+            Ok(true) => {
+                LeaseLapsed { node: &self.node, sessions: self.registry.count() }.emit(&self.metrics);
+                // first the life, or a newcomer could be let in under the old one
+                self.life.begin(epoch);
+                self.fence.renewed(sent, self.clock.mono());
+            }
+            Ok(false) => tracing::error!(event = "node_id_taken", node = %self.node),
+            Err(fault) => self.failed("lease.take", &fault),
+        }
+    }
+
+    fn failed(&self, call: &'static str, fault: &StoreFault) {
         StoreFailed { call, fault }.emit(&self.metrics);
-        false
     }
 
     /// Frees slots and memberships of a life that is over, so many a tick; true when nothing is left of it. Every node

@@ -27,6 +27,9 @@ pub mod acquire;
 /// Which lives of nodes are over.
 pub mod membership;
 
+/// How long the node may act in the name of its lease.
+pub mod fence;
+
 /// The supervised actor that kicks, evicts, drains, renews.
 pub mod manager;
 

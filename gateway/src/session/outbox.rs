@@ -61,6 +61,14 @@ impl Outbox {
         }
     }
 
+    /// As [`Outbox::cut`], where it was sealed before: what was sealed in is dropped too, unless nothing waits.
+    pub fn recut(&mut self, last: Bytes) {
+        if self.waiting > 0 {
+            self.cut = false;
+            self.cut([last]);
+        }
+    }
+
     /// Bytes that wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
@@ -123,6 +131,19 @@ mod tests {
             outbox.advance(n);
         }
         out
+    }
+
+    #[test]
+    fn a_sealed_outbox_that_is_cut_again_drops_what_was_sealed_in() {
+        let mut outbox = Outbox::default();
+        outbox.push(Bytes::from_static(b"abcdef"), 100).unwrap();
+        outbox.push(Bytes::from_static(b"secret"), 100).unwrap();
+        outbox.seal([Bytes::from_static(b"close 1")]);
+        outbox.advance(2);
+        outbox.recut(Bytes::from_static(b"close 2"));
+        assert_eq!(drain(&mut outbox, 3), b"cdefclose 2");
+        outbox.recut(Bytes::from_static(b"close 3"));
+        assert!(outbox.is_empty(), "nothing waited");
     }
 
     #[test]

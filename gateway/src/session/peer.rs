@@ -27,6 +27,8 @@ pub struct Peer {
     pub protocol: Protocol,
     /// Its place in the worker's table.
     pub slot: Cell<u32>,
+    /// The generation of the node's fence that it belongs to: once that is over, its socket is cut.
+    pub fence: Cell<u64>,
     /// When the actor next has something to do by itself; the worker's sweep wakes it then.
     pub due: Cell<Mono>,
     /// The rooms it is in: enough to rebuild the hub after a panic, and to leave them at the end.
@@ -50,6 +52,7 @@ impl Peer {
             sid,
             protocol,
             slot: Cell::new(u32::MAX),
+            fence: Cell::new(0),
             due: Cell::new(Mono::default()),
             rooms: RefCell::default(),
             outbox: RefCell::default(),

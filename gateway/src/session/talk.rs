@@ -439,6 +439,7 @@ impl Conversation for Session {
             End::Peer(_) => Ended::ByPeer,
             End::Broken => Ended::Abrupt,
             End::Panic => Ended::Panicked,
+            End::Fenced => Ended::Closed(Close::Restart),
         });
         self.last_words.take()
     }

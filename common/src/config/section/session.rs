@@ -1,7 +1,7 @@
 //! `[origin] [session] [size] [csrf]`: what one connection may be, and for how long.
 
 use super::super::address::origin as one_origin;
-use super::super::model::{Csrf, OnLimit, Origin, Session, Size};
+use super::super::model::{Csrf, OnLimit, OnStoreLoss, Origin, Session, Size};
 use super::super::read::Section;
 use super::super::unit::{duration, length};
 use super::super::value::{choice, integer, text, type_name};
@@ -15,9 +15,12 @@ pub(super) fn origin(mut s: Section<'_>) -> Origin {
 
 pub(super) fn session(mut s: Section<'_>) -> Session {
     let on_limit = [("reject", OnLimit::Reject), ("evict_oldest", OnLimit::EvictOldest)];
+    let on_store_loss = [("available", OnStoreLoss::Available), ("strict", OnStoreLoss::Strict)];
     Session {
         max_per_user: s.or("max_per_user", 5, integer(1..=100_000)),
         on_limit: s.or("on_limit", OnLimit::Reject, choice(&on_limit)),
+        on_store_loss: s.or("on_store_loss", OnStoreLoss::Available, choice(&on_store_loss)),
+        max_store_loss: s.or("max_store_loss", secs(600), duration(secs(10)..=DAY)),
         absolute_timeout: s.or("absolute_timeout", HOUR * 12, duration(secs(1)..=DAY * 30)),
         idle_timeout: s.optional("idle_timeout", duration(millis(100)..=DAY)),
         ping_interval: s.or("ping_interval", secs(25), duration(millis(50)..=secs(600))),

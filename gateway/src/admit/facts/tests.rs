@@ -71,6 +71,8 @@ pub(in crate::admit) fn config() -> Config {
             missing_allowed: false,
         },
         session: Session {
+            on_store_loss: OnStoreLoss::Available,
+            max_store_loss: Duration::from_secs(600),
             max_per_user: 5,
             on_limit: OnLimit::Reject,
             absolute_timeout: Duration::from_secs(43_200),

@@ -15,6 +15,8 @@ const WRITE: usize = 64 << 10;
 impl<C: Conversation> Connection<C> {
     /// Writes what waits, and sees a closing socket off.
     pub(super) fn wind_up(&mut self, turn: &mut Turn<'_, '_>) {
+        // the turn may have taken long, or the process may have been stopped in it
+        self.heed_fence(turn.worker.node.clock.mono(), turn);
         let flushed = match self.flush(turn) {
             Poll::Ready(Err(_)) => {
                 self.end(End::Broken, turn);
