@@ -18,5 +18,8 @@ pub mod config;
 /// The generic cell rate algorithm behind every limit.
 pub mod gcra;
 
+/// Commands of operators, signed by their own keys.
+pub mod control;
+
 /// Shared state: role traits, the memory store, the conformance suite.
 pub mod store;

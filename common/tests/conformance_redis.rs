@@ -103,12 +103,23 @@ async fn the_redis_bus_keeps_every_promise() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_redis_control_log_keeps_every_promise() {
-    passes(redis::RedisServer::start(), &["control"]).await;
+    passes(redis::RedisServer::start(), &["control", "command"]).await;
 }
 
 /// What runs here runs on any cluster: every script was given all its keys, and all of one hash slot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_script_leaves_its_hash_slot() {
-    let roles = ["session", "session_resume", "lease", "leader", "presence", "ticket", "bus", "bus_history", "control"];
+    let roles = [
+        "session",
+        "session_resume",
+        "lease",
+        "leader",
+        "presence",
+        "ticket",
+        "bus",
+        "bus_history",
+        "control",
+        "command",
+    ];
     passes(redis::RedisServer::start_cluster(), &roles).await;
 }

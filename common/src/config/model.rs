@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::secret::Secret;
+use crate::control::key::PublicKey;
 use crate::ids::{NodeId, TypeName};
 
 /// The whole configuration of a process.
@@ -37,6 +38,8 @@ pub struct Config {
     pub room: Vec<RoomRule>,
     /// Declared message types.
     pub message: BTreeMap<TypeName, MessageRule>,
+    /// Who may command the fleet.
+    pub operator: Vec<Operator>,
     /// Logging.
     pub log: Log,
     /// `portcullis-gateway dev`: the demo page and its token issuer are served. Never set by a file.
@@ -394,6 +397,40 @@ pub struct MessageRule {
     pub rate: Option<Limit>,
     /// Overrides `size.message` for this type, downwards.
     pub max_size: Option<usize>,
+}
+
+/// `operator.role`, each with everything that the ones before it may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OperatorRole {
+    /// Lists nodes, sessions and bans, and watches.
+    Viewer,
+    /// Kicks, bans, broadcasts.
+    Operator,
+    /// Drains nodes.
+    Admin,
+}
+
+impl OperatorRole {
+    /// As it is configured.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// `[[operator]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operator {
+    /// For the log.
+    pub name: String,
+    /// What they may do.
+    pub role: OperatorRole,
+    /// What their commands are signed with; no two operators share one.
+    pub public_key: PublicKey,
 }
 
 /// `[log]`

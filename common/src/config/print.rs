@@ -92,6 +92,12 @@ impl Config {
             page.head(format_args!("[message.{}]", quote(name.as_str())));
             message(&mut page, rule);
         }
+        for operator in &self.operator {
+            page.head("[[operator]]");
+            page.text("name", &operator.name);
+            page.text("role", operator.role.name());
+            page.text("public_key", operator.public_key.to_string());
+        }
         page.0
     }
 }

@@ -23,11 +23,14 @@ pub mod presence;
 /// What every node must know: kicks, bans, revocations.
 pub mod control;
 
+/// Where operators' commands go, and nodes' answers.
+pub mod command;
+
 /// Single-use connection tickets.
 pub mod ticket;
 
 /// Reading and writing binary formats.
-mod octets;
+pub(crate) mod octets;
 
 /// The cluster's keys.
 pub mod keyring;
@@ -108,6 +111,10 @@ pub struct Stores {
     pub presence: Arc<dyn presence::Presence>,
     /// The control log.
     pub control: Arc<dyn control::ControlLog>,
+    /// Operators' commands, for those who send them.
+    pub commands: Arc<dyn command::Commands>,
+    /// Operators' commands, for those who obey them.
+    pub desk: Arc<dyn command::CommandDesk>,
     /// Connection tickets.
     pub tickets: Arc<dyn ticket::Tickets>,
     /// What dead nodes leave behind.

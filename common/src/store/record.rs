@@ -154,6 +154,22 @@ impl Sealer {
     }
 }
 
+/// What a record says, whoever wrote it: for those who have no key of the cluster and trust the store instead.
+///
+/// # Errors
+/// [`Refused::Malformed`], [`Refused::Version`].
+pub fn read_unverified(record: &Bytes) -> Result<Opened, Refused> {
+    let mut reader = Reader::new(record);
+    match reader.u8() {
+        None => return Err(Refused::Malformed),
+        Some(VERSION) => {}
+        Some(_) => return Err(Refused::Version),
+    }
+    reader.array::<32>().and_then(|_| reader.text().map(drop)).ok_or(Refused::Malformed)?;
+    let header = header(&mut reader).ok_or(Refused::Malformed)?;
+    Ok(Opened { header, body: record.slice_ref(reader.rest()) })
+}
+
 fn header(reader: &mut Reader<'_>) -> Option<Header> {
     let node = NodeId::parse(reader.text()?).ok()?;
     let issuer = Issuer { node, epoch: NodeEpoch(reader.u128()?) };

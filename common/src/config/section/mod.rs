@@ -29,9 +29,14 @@ mod room;
 /// `[message.NAME]`
 mod message;
 
+/// `[[operator]]`
+mod operator;
+
 /// Every top-level key.
-pub(super) const SECTIONS: &[&str] =
-    &["node", "listen", "tls", "store", "auth", "origin", "session", "size", "csrf", "limit", "room", "message", "log"];
+pub(super) const SECTIONS: &[&str] = &[
+    "node", "listen", "tls", "store", "auth", "origin", "session", "size", "csrf", "limit", "room", "message",
+    "operator", "log",
+];
 
 const fn millis(n: u64) -> Duration {
     Duration::from_millis(n)
@@ -59,6 +64,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         limit: limit::limits(root.child("limit")),
         room: room::rooms(&mut root),
         message: message::messages(&mut root),
+        operator: operator::operators(&mut root),
         log: process::log(root.child("log")),
         dev: false,
     }

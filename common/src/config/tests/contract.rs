@@ -58,6 +58,10 @@ max_size = 1000
 roles = ["*"]
 route = "room"
 echo = false
+[[operator]]
+name = "alice"
+role = "admin"
+public_key = "+yERvmyCgqfTDdFdST+v+8c4mv49fXSZ4j3lFxRmc0I="
 "#;
     let listen = "[listen]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\ndiagnostics_echo = true\n";
     let text =

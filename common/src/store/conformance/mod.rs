@@ -25,6 +25,7 @@ use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
 
 mod bus;
 mod bus_history;
+mod command;
 mod control;
 mod leader;
 mod lease;
@@ -95,7 +96,7 @@ use checks;
 
 /// Every check of every role.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
-    let roles: [(&str, &'static [Check]); 10] = [
+    let roles: [(&str, &'static [Check]); 11] = [
         ("session", session::CHECKS),
         ("session_resume", session_resume::CHECKS),
         ("session_race", session_race::CHECKS),
@@ -105,6 +106,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
         ("bus_history", bus_history::CHECKS),
         ("presence", presence::CHECKS),
         ("control", control::CHECKS),
+        ("command", command::CHECKS),
         ("ticket", ticket::CHECKS),
     ];
     roles.into_iter().flat_map(|(role, checks)| checks.iter().map(move |check| (role, check)))

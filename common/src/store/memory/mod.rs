@@ -40,6 +40,9 @@ mod presence;
 /// The control log.
 mod control;
 
+/// Commands and answers.
+mod command;
+
 /// Connection tickets.
 mod ticket;
 
@@ -121,7 +124,10 @@ impl MemoryStore {
             presence: Arc::clone(&presence),
             leadership: Arc::clone(&leadership),
         };
+        let commands = Arc::new(command::MemoryCommands::new(Arc::clone(&clock), bounds));
         Stores {
+            commands: Arc::clone(&commands) as _,
+            desk: commands,
             ledger,
             lease: leases,
             bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),

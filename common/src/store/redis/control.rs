@@ -15,6 +15,7 @@ use redis::streams::StreamReadReply;
 use tokio::sync::watch;
 
 use super::Base;
+use super::command::{self, Page};
 use super::counts::{Counters, Counts};
 use super::keys::Kind;
 use super::link::garbled;
@@ -56,6 +57,15 @@ struct Head {
     now: UnixMs,
     last: LogId,
     life: String,
+    /// When it said so, by the process's own clock.
+    asked: Mono,
+}
+
+impl Head {
+    /// The store's time now, as well as can be known without asking again.
+    fn time(&self, now: Mono) -> UnixMs {
+        self.now.after(now.since(self.asked))
+    }
 }
 
 /// How far this process has read, for those who wait for it.
@@ -127,7 +137,7 @@ impl Shared {
 
     async fn head(&self) -> Result<Head, StoreFault> {
         let (now, last, life): (u64, u64, String) = HEAD.run(&self.base.link, &self.keys, &Args::new()).await?;
-        Ok(Head { now: UnixMs(now), last: LogId(last), life })
+        Ok(Head { now: UnixMs(now), last: LogId(last), life, asked: self.trust.clock.mono() })
     }
 
     /// Waits until this process has read so far, and is not reading everything again.
@@ -226,8 +236,14 @@ impl Shared {
         if caught_up {
             self.settle(cursor).await?;
         }
-        let read = self.read(connection, &cursor.id, caught_up).await?;
-        for entry in read.keys.into_iter().flat_map(|key| key.ids) {
+        let read = self.read(connection, &cursor.id, head.now, caught_up).await?;
+        let (log, commands): (Vec<_>, Vec<_>) = read.keys.into_iter().partition(|key| key.key == self.stream());
+        let commands = commands.into_iter().flat_map(|key| key.ids).collect();
+        if self.base.desk.take(commands, head.time(self.trust.clock.mono())) == Page::Spoiled {
+            command::begin_anew(&self.base, connection).await;
+            Counters::add(&self.counters.malformed, 1);
+        }
+        for entry in log.into_iter().flat_map(|key| key.ids) {
             match entry.map.get("d") {
                 Some(redis::Value::BulkString(sealed)) => self.take(&entry.id, Bytes::from(sealed.clone()), head.now),
                 _ => Counters::add(&self.counters.malformed, 1),
@@ -269,6 +285,7 @@ impl Shared {
         &self,
         connection: &mut MultiplexedConnection,
         after: &str,
+        now: UnixMs,
         wait: bool,
     ) -> Result<StreamReadReply, StoreFault> {
         let mut command = redis::cmd("XREAD");
@@ -276,7 +293,11 @@ impl Shared {
         if wait {
             command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
         }
-        command.arg("STREAMS").arg(self.stream()).arg(after);
+        command.arg("STREAMS").arg(self.stream());
+        match self.base.desk.cursor(now) {
+            Some(cursor) => command.arg(self.base.keys.commands()).arg(after).arg(cursor),
+            None => command.arg(after),
+        };
         let answer = command.query_async::<Option<StreamReadReply>>(connection);
         match tokio::time::timeout(BLOCK + PATIENCE, answer).await {
             Ok(Ok(answer)) => Ok(answer.unwrap_or_default()),

@@ -54,6 +54,12 @@ pub(super) enum Kind {
     Leader,
     /// String, one partition: the latest term that wrote in it. No TTL, that is its purpose.
     Fence,
+    /// Stream, the fleet: operators' commands.
+    Commands,
+    /// Stream, one command: what nodes answer.
+    Answers,
+    /// String, one command: a node does for the fleet what is to be done once.
+    Claim,
 }
 
 impl Kind {
@@ -78,6 +84,9 @@ impl Kind {
             Self::Lives => "lives",
             Self::Leader => "leader",
             Self::Fence => "fence",
+            Self::Commands => "commands",
+            Self::Answers => "answers",
+            Self::Claim => "claim",
         }
     }
 }
@@ -116,6 +125,9 @@ impl Name {
 #[error("the prefix of the store's keys must be 1 to 64 of A-Z a-z 0-9 . _ -")]
 pub struct BadPrefix;
 
+/// Names what everybody may know the name of. Part of stored keys: never change it.
+const PUBLIC: [u8; 32] = *b"portcullis: names of fleet keys.";
+
 /// Builds keys under one prefix with one naming key.
 pub(super) struct Keys {
     prefix: String,
@@ -151,9 +163,11 @@ impl Keys {
         self.place(Domain::Ticket, ticket)
     }
 
-    /// Where there is one of a kind for the whole fleet.
+    /// Where there is one of a kind for the whole fleet. The same under every naming key: operators have none, and have
+    /// to find the members and the commands; nothing that a client said is in these names.
     pub(super) fn fleet(&self) -> Place<'_> {
-        self.place(Domain::Fleet, b"")
+        let (name, partition) = hash(&PUBLIC, Domain::Fleet, b"");
+        Place { prefix: &self.prefix, partition, name }
     }
 
     /// A node, whichever of its lives.
@@ -201,18 +215,22 @@ impl Keys {
     }
 
     fn hash(&self, domain: Domain, bytes: &[u8]) -> (Name, u8) {
-        let mut hasher = blake3::Hasher::new_keyed(&self.naming);
-        hasher.update(&[domain as u8]).update(bytes);
-        let mut digest = [0; 17];
-        hasher.finalize_xof().fill(&mut digest);
-        let [partition, name @ ..] = digest;
-        let mut text = String::with_capacity(32);
-        for byte in name {
-            // a String takes whatever is written
-            let _ = write!(text, "{byte:02x}");
-        }
-        (Name(text), partition)
+        hash(&self.naming, domain, bytes)
     }
+}
+
+fn hash(key: &[u8; 32], domain: Domain, bytes: &[u8]) -> (Name, u8) {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    hasher.update(&[domain as u8]).update(bytes);
+    let mut digest = [0; 17];
+    hasher.finalize_xof().fill(&mut digest);
+    let [partition, name @ ..] = digest;
+    let mut text = String::with_capacity(32);
+    for byte in name {
+        // a String takes whatever is written
+        let _ = write!(text, "{byte:02x}");
+    }
+    (Name(text), partition)
 }
 
 impl Place<'_> {
@@ -276,6 +294,13 @@ mod tests {
         let room = keys.0.room(&RoomName::parse("ada").unwrap());
         assert_ne!(keys.0.user(&user("ada")).name(), room.name());
         assert_ne!(keys.0.user(&user("ada")).name(), keys.1.user(&user("ada")).name());
+    }
+
+    #[test]
+    fn what_the_fleet_has_one_of_is_found_without_the_naming_key() {
+        let (one, other) = (keys(1), keys(2));
+        assert_eq!(one.fleet().key(Kind::Leases), other.fleet().key(Kind::Leases));
+        assert_eq!(one.fleet().shared(Kind::Control), other.fleet().shared(Kind::Control));
     }
 
     #[test]

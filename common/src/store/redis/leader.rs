@@ -52,7 +52,7 @@ impl RedisLeadership {
         fence: Fence,
         ttl: Duration,
     ) -> Result<T, StoreFault> {
-        let Base { link, keys, keep } = &*self.base;
+        let Base { link, keys, keep, .. } = &*self.base;
         let (id, life) = who.map_or(("", String::new()), |who| (who.id.as_str(), who.life.to_string()));
         let args = Args::new().with(id).with(life).with(fence.0).with(millis(ttl.min(*keep)));
         script.run(link, &[keys.fleet().key(Kind::Leader)], &args).await

@@ -60,7 +60,7 @@ impl RedisLedger {
         life: Option<NodeEpoch>,
         more: impl FnOnce(Args) -> Args,
     ) -> Result<T, StoreFault> {
-        let Base { link, keys, keep } = &*self.base;
+        let Base { link, keys, keep, .. } = &*self.base;
         let place = keys.user(user);
         let mut named = vec![place.key(Kind::Slots), place.shared(Kind::Seq)];
         named.extend(life.map(|epoch| place.beside(Kind::Held, &keys.life(epoch))));
@@ -106,7 +106,7 @@ impl RedisLedger {
 
     /// Frees at most `limit` slots of one user.
     async fn reap_one(&self, by: Option<Fence>, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
-        let Base { link, keys, keep } = &*self.base;
+        let Base { link, keys, keep, .. } = &*self.base;
         let place = keys.known(life.partition, life.name.clone());
         let held = place.beside(Kind::Held, &keys.life(life.epoch));
         let mut named = vec![place.key(Kind::Slots), place.shared(Kind::Seq), held];

@@ -82,7 +82,11 @@ mod log;
 /// The control log.
 mod control;
 
+/// Commands and answers.
+mod command;
+
 pub use bus::RedisBus;
+pub use command::RedisOperator;
 pub use control::RedisControl;
 pub use counts::Counts;
 pub use keys::BadPrefix;
@@ -157,6 +161,8 @@ struct Base {
     keys: keys::Keys,
     /// [`RedisOptions::keep`].
     keep: Duration,
+    /// Who wants commands.
+    desk: command::Desk,
 }
 
 /// An open Redis; the roles are made from it.
@@ -175,7 +181,10 @@ impl RedisStore {
     pub async fn connect(url: &str, options: &RedisOptions) -> Result<Self, ConnectFault> {
         let keys = keys::Keys::new(&options.prefix, options.naming_key)?;
         let (link, pushes) = link::Link::connect(url, options).await?;
-        Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep }), pushes: Mutex::new(Some(pushes)) })
+        Ok(Self {
+            base: Arc::new(Base { link, keys, keep: options.keep, desk: command::Desk::default() }),
+            pushes: Mutex::new(Some(pushes)),
+        })
     }
 
     /// The bus, on the present runtime. `rng` names room epochs, nothing secret. `None`: it was made already; there is
@@ -195,7 +204,10 @@ impl RedisStore {
     /// Every role, over this connection; the bus and the control log are the caller's.
     #[must_use]
     pub fn stores(&self, bus: Arc<dyn Bus>, control: Arc<dyn ControlLog>) -> Stores {
+        let commands = Arc::new(command::RedisCommands::new(Arc::clone(&self.base)));
         Stores {
+            commands: Arc::clone(&commands) as _,
+            desk: commands,
             ledger: Arc::new(ledger::RedisLedger::new(Arc::clone(&self.base))),
             lease: Arc::new(lease::RedisLeases::new(Arc::clone(&self.base))),
             bus,

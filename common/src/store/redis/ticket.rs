@@ -33,7 +33,7 @@ impl RedisTickets {
 impl Tickets for RedisTickets {
     fn issue(&self, ticket: [u8; 32], record: Bytes, ttl: Duration) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            let Base { link, keys, keep } = &*self.base;
+            let Base { link, keys, keep, .. } = &*self.base;
             let mut versioned = BytesMut::with_capacity(1 + record.len());
             versioned.put_u8(VERSION);
             versioned.put(record);

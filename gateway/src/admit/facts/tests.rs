@@ -97,6 +97,7 @@ pub(in crate::admit) fn config() -> Config {
         limit: Limits { message: limit, bytes: limit, control: limit, connect: limit, login: limit },
         room: vec![],
         message: std::collections::BTreeMap::new(),
+        operator: Vec::new(),
         log: Log { filter: "info".into(), json: true },
         dev: false,
     }
