@@ -7,6 +7,9 @@ pub mod run;
 /// What the workers of a node share.
 pub mod node;
 
+/// What the node knows of its own standing in the fleet.
+pub mod vitals;
+
 /// Which store the node has.
 pub mod store;
 

@@ -16,7 +16,7 @@ use portcullis_gateway::node::StartError;
 use portcullis_gateway::run::run;
 use rand::RngCore;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
 /// The configuration or the command line is wrong (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
@@ -136,12 +136,13 @@ fn check(config: Config, file: &Path) -> Result<(), Failure> {
 /// Lines that may wait to be written; a flood of events loses lines rather than blocking a worker.
 const LOG_LINES: usize = 65_536;
 
-/// The guard writes out what waits when it is dropped.
-fn start_logging(log: &Log) -> Result<WorkerGuard, Failure> {
+/// The guard writes out what waits when it is dropped; the counter counts the lines that were lost.
+fn start_logging(log: &Log) -> Result<(WorkerGuard, ErrorCounter), Failure> {
     let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
         .map_err(|e| Failure { code: USAGE, text: format!("log.filter: {e}") })?;
     let (writer, guard) =
         NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
+    let lost = writer.error_counter();
     let colours = std::io::stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     let result = if log.json {
@@ -149,11 +150,11 @@ fn start_logging(log: &Log) -> Result<WorkerGuard, Failure> {
     } else {
         builder.with_target(false).try_init()
     };
-    result.map(|()| guard).map_err(|e| Failure { code: FAILED, text: e.to_string() })
+    result.map(|()| (guard, lost)).map_err(|e| Failure { code: FAILED, text: e.to_string() })
 }
 
 fn serve(config: Config, dev: bool) -> Result<(), Failure> {
-    let _guard = start_logging(&config.log)?;
+    let (_guard, lost) = start_logging(&config.log)?;
     let clock = Arc::new(SystemClock::default());
     actix_rt::System::new().block_on(async {
         let end = async {
@@ -171,6 +172,7 @@ fn serve(config: Config, dev: bool) -> Result<(), Failure> {
             config,
             clock,
             |node, listening| {
+                node.metrics.store.watch_log(move || u64::try_from(lost.dropped_lines()).unwrap_or(u64::MAX));
                 if dev {
                     greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
                 }

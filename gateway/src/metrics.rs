@@ -12,6 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+/// What the store counted.
+mod store;
+
+pub use store::StoreMetrics;
+
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Label {
@@ -77,6 +82,8 @@ pub struct Metrics {
     pub fences: Counter,
     /// How often its lease lapsed and a new life began.
     pub lease_lapses: Counter,
+    /// What the store's bus and control log counted.
+    pub store: StoreMetrics,
     /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
     pub heartbeat: Vec<AtomicU64>,
 }
@@ -111,6 +118,7 @@ impl Metrics {
             refused_connections: counter(&mut r, "refused_connections", "Connections refused before HTTP"),
             store_faults: counter(&mut r, "store_faults", "Store calls that failed"),
             hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),
+            store: StoreMetrics::new(&mut r),
             round_trip: round_trip(&mut r),
             handshakes_ok: handshakes.get_or_create_owned(&code("ok")),
             handshakes: Code::ALL.iter().map(|c| (*c, handshakes.get_or_create_owned(&code(c.info().name)))).collect(),

@@ -11,10 +11,9 @@ use portcullis_common::clock::{Clock, Mono};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
-use portcullis_common::store::redis::LinkState;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
 use crate::accept::io::Io;
 use crate::admit::address::{AddressTable, ConnectionCaps};
@@ -25,11 +24,12 @@ use crate::bus::NodeBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Policy;
 use crate::route::rooms::RoomBook;
-use crate::session::fence::{Fence, Standing};
+use crate::session::fence::Fence;
 use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
 use crate::session::membership::Membership;
 use crate::session::registry::Registry;
 use crate::store::{self, Opened};
+use crate::vitals::Vitals;
 
 /// A worker whose sweep has not run for this long counts as dead.
 const WORKER_SILENCE: Duration = Duration::from_secs(5);
@@ -44,6 +44,8 @@ pub struct Node {
     pub life: Arc<Life>,
     /// How long the node may act in the name of its lease.
     pub fence: Arc<Fence>,
+    /// Its standing in the fleet.
+    pub vitals: Vitals,
     /// Which lives of the fleet are over.
     pub membership: Arc<Membership>,
     /// Shared state.
@@ -67,9 +69,7 @@ pub struct Node {
     /// Connections, all and by address.
     pub caps: Arc<ConnectionCaps>,
     draining: AtomicBool,
-    following: AtomicBool,
     drain_asked: Arc<Notify>,
-    link: Option<watch::Receiver<LinkState>>,
     /// Background work that is not over.
     debts: Arc<AtomicUsize>,
     runtime: tokio::runtime::Handle,
@@ -145,7 +145,7 @@ impl Node {
     /// # Errors
     /// Every problem of the rules at once; the store's.
     pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>, opened: Opened) -> Result<Arc<Self>, StartError> {
-        let Opened { epoch, stores, link } = opened;
+        let Opened { epoch, stores, watch } = opened;
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
@@ -163,10 +163,8 @@ impl Node {
             Arc::clone(&metrics),
             workers,
         );
-        let fence = match config.store.url {
-            StoreUrl::Memory => Fence::open(),
-            StoreUrl::Redis(_) => Fence::of(&config.session),
-        };
+        let fence = if watch.is_some() { Fence::of(&config.session) } else { Fence::open() };
+        let vitals = Vitals::new(fence, watch, Arc::clone(&clock));
         let token_life = config.auth.max_token_life + config.auth.leeway;
         let node = Arc::new(Self {
             policy: Policy::compile(&config),
@@ -174,13 +172,12 @@ impl Node {
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
             life: Arc::new(Life::new(epoch)),
-            fence: Arc::new(fence),
+            fence: Arc::clone(&vitals.fence),
+            vitals,
             membership: Arc::default(),
             bus: Arc::new(bus),
             draining: AtomicBool::new(false),
-            following: AtomicBool::new(false),
             drain_asked: Arc::default(),
-            link,
             debts: Arc::default(),
             runtime: tokio::runtime::Handle::current(),
             config,
@@ -224,8 +221,8 @@ impl Node {
             on_drain: Box::new(move || asked.notify_one()),
         }));
         self.stores.control.follow(Arc::new(manager.clone())).await?;
-        self.following.store(true, Ordering::Release);
         self.bus.attach(manager);
+        self.vitals.joined();
         self.verifier.start();
         Ok(())
     }
@@ -328,10 +325,7 @@ impl Node {
     /// What does not work at the moment although the node is ready: live sessions go on, new ones are refused.
     #[must_use]
     pub fn degraded(&self) -> Vec<&'static str> {
-        let down = self.link.as_ref().is_some_and(|link| *link.borrow() == LinkState::Down);
-        let lapsed = self.fence.standing(self.clock.mono()) != Standing::Held;
-        let all = [(down, "the store does not answer"), (lapsed, "the lease was not renewed in time")];
-        all.into_iter().filter_map(|(is_so, what)| is_so.then_some(what)).collect()
+        self.vitals.degraded()
     }
 
     /// Whether somebody new may be let in at all: the node stays, and may act in the fleet.
@@ -339,14 +333,10 @@ impl Node {
     /// # Errors
     /// `store_unavailable` with a time after which to try again.
     pub fn takes_newcomers(&self) -> Result<(), Reject> {
-        let refusal = if self.is_draining() {
-            "draining"
-        } else if self.fence.standing(self.clock.mono()) != Standing::Held {
-            "the lease was not renewed in time"
-        } else {
-            return Ok(());
-        };
-        Err(Reject::new(Code::StoreUnavailable, refusal).retry(Duration::from_secs(1)))
+        if self.is_draining() {
+            return Err(Reject::new(Code::StoreUnavailable, "draining").retry(Duration::from_secs(1)));
+        }
+        self.vitals.may_admit()
     }
 
     /// Why no new connection should be sent here; empty when ready.
@@ -356,12 +346,7 @@ impl Node {
         if self.is_draining() {
             reasons.push("draining".to_owned());
         }
-        if self.fence.standing(self.clock.mono()) == Standing::Fenced {
-            reasons.push("fenced: the lease was not renewed in time".to_owned());
-        }
-        if !self.following.load(Ordering::Acquire) {
-            reasons.push("no control log yet".to_owned());
-        }
+        reasons.extend(self.vitals.not_ready());
         if !self.verifier.ready() {
             reasons.push("no keys of some issuer yet".to_owned());
         }

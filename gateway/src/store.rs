@@ -13,10 +13,10 @@ use portcullis_common::store::Stores;
 use portcullis_common::store::keyring::Keyring;
 use portcullis_common::store::memory::MemoryStore;
 use portcullis_common::store::record::{Issuer, Sealer};
-use portcullis_common::store::redis::{LinkState, RedisOptions, RedisStore, Trust};
+use portcullis_common::store::redis::{RedisBus, RedisControl, RedisOptions, RedisStore, RedisWatch, Trust};
+use portcullis_common::store::watch::StoreWatch;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::watch;
 
 use crate::node::StartError;
 
@@ -29,8 +29,8 @@ pub struct Opened {
     pub epoch: NodeEpoch,
     /// Its roles.
     pub stores: Stores,
-    /// Whether it answers; `None` where it always does.
-    pub link: Option<watch::Receiver<LinkState>>,
+    /// How it is doing; `None` where it is always well.
+    pub watch: Option<Arc<dyn StoreWatch>>,
 }
 
 impl Opened {
@@ -38,7 +38,7 @@ impl Opened {
     #[must_use]
     pub fn memory(clock: &Arc<dyn Clock>) -> Self {
         let stores = MemoryStore::new(Arc::clone(clock), rng());
-        Self { epoch: NodeEpoch::random(&mut rand::rng()), stores, link: None }
+        Self { epoch: NodeEpoch::random(&mut rand::rng()), stores, watch: None }
     }
 }
 
@@ -73,9 +73,10 @@ async fn fleet(config: &Config, url: &Secret, clock: &Arc<dyn Clock>) -> Result<
         clock: Arc::clone(clock),
     };
     let bus = store.bus(&trust, rng()).ok_or_else(|| at("was opened twice".to_owned()))?;
-    let control = store.control(&trust);
-    let link = Some(store.state());
-    Ok(Opened { epoch, stores: store.stores(Arc::new(bus), Arc::new(control)), link })
+    let (bus, control) = (Arc::new(bus), Arc::new(store.control(&trust)));
+    let stores = store.stores(Arc::<RedisBus>::clone(&bus), Arc::<RedisControl>::clone(&control));
+    let watch = Some(Arc::new(RedisWatch::start(store, bus, control)) as Arc<dyn StoreWatch>);
+    Ok(Opened { epoch, stores, watch })
 }
 
 /// Reads both key files; also for `check-config`.

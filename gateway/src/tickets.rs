@@ -91,6 +91,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     let now = node.clock.wall();
     node.bans.check_address(client.ip, now)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
+    node.vitals.may_admit()?;
     node.addresses.login_allowed(client.ip, node.clock.nanos())?;
     let token = match credential::authorization(head) {
         Ok(Some(token)) => token,

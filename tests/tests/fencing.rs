@@ -10,6 +10,8 @@
 
 use std::time::Duration;
 
+use portcullis_common::ids::UserId;
+use portcullis_common::store::control::{ControlEntry, Target};
 use portcullis_tests::blocking::Raw;
 use portcullis_tests::fleet::{Fleet, knock, lives, open, refused_for_the_cap};
 use portcullis_tests::gateway::{Gateway, Setup};
@@ -199,4 +201,56 @@ fn without_the_store_an_available_node_keeps_its_sessions_no_longer_than_it_is_t
         wait::until("the node to be back", || node.ready().then_some(()));
     }
     wait::until("a new session", || knock(&fleet.a, "ann").ok());
+}
+
+#[test]
+fn a_node_whose_bus_brings_nothing_back_is_not_ready_until_it_does() {
+    let fleet = Fleet::start(available);
+    let mut ann = open(&fleet.a, "ann");
+    let health = fleet.a.health();
+    assert_eq!((&health["fleet"]["bus"], &health["fleet"]["lease"]), (&json!("returns"), &json!("held")), "{health}");
+    // the server goes on answering everything but this
+    assert_eq!(fleet.redis.cli(&["ACL", "SETUSER", "default", "-subscribe"]).trim(), "OK");
+    fleet.redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    for node in [&fleet.a, &fleet.b] {
+        wait::until("the silence to be noticed", || {
+            node.health()["reasons"].to_string().contains("the bus brings back nothing").then_some(())
+        });
+        assert!(!node.ready());
+    }
+    assert!(lives(&mut ann));
+    assert_eq!(fleet.redis.cli(&["ACL", "SETUSER", "default", "+subscribe"]).trim(), "OK");
+    for node in [&fleet.a, &fleet.b] {
+        wait::until("the bus to be back", || node.ready().then_some(()));
+    }
+    assert!(lives(&mut ann));
+}
+
+#[test]
+fn a_node_that_cannot_read_the_control_log_lets_nobody_in_after_ten_seconds() {
+    let fleet = Fleet::start(available);
+    let mut ann = open(&fleet.a, "ann");
+    assert!(fleet.a.health()["fleet"]["controlLogAgeMs"].as_u64().unwrap() < 10_000);
+    let operator = fleet.operator();
+    let kick = |name: &str| ControlEntry::Kick {
+        target: Target::User(UserId::parse(name).unwrap()),
+        reason: "test".to_owned(),
+    };
+    operator.append(kick("app:nobody"));
+    // leases, ledger and bus work; only what is new in the log cannot be read
+    assert_eq!(fleet.redis.cli(&["ACL", "SETUSER", "default", "-xread"]).trim(), "OK");
+    fleet.redis.cli(&["CLIENT", "KILL", "TYPE", "normal"]);
+    operator.append(kick("app:nobody"));
+    wait::until("the log to be stale", || {
+        let health = fleet.a.health();
+        health["degraded"].to_string().contains("control log").then_some(())
+    });
+    let refusal = knock(&fleet.a, "bob").expect_err("bans are not known");
+    assert_eq!((refusal.status, refusal.code()), (503, "store_unavailable"));
+    assert!(fleet.a.ready(), "its sessions are worth keeping");
+    assert!(fleet.a.metric("portcullis_control_log_age_seconds") > 10.0);
+    assert!(lives(&mut ann));
+    fleet.redis.cli(&["ACL", "SETUSER", "default", "+xread"]);
+    wait::until("a new session", || knock(&fleet.a, "bob").ok());
+    assert_eq!(fleet.a.metric("portcullis_records_total{source=\"control\",outcome=\"taken\"}"), 2.0);
 }

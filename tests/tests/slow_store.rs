@@ -172,3 +172,39 @@ fn what_was_missed_never_fills_the_outbox_of_one_who_reads() {
     }
     assert_eq!(heard, [1, 2, 3, 4, 5]);
 }
+
+#[test]
+fn a_member_whose_end_the_store_did_not_hear_of_is_gone_when_it_answers_again() {
+    let (inside, stall) = start(&[]);
+    let (mut mia, mut noa) = (open(&inside, "mia"), open(&inside, "noa"));
+    noa.join("lobby");
+    mia.join("lobby");
+    assert_eq!(noa.message_of("presence")["payload"]["joined"], "noa");
+    assert_eq!(noa.message_of("presence")["payload"]["joined"], "mia");
+    stall.refuse("presence.exit");
+    mia.close(1000);
+    until("it was tried", || inside.node.metrics.store_faults.get() > 0);
+    assert_eq!(present(&inside, "lobby"), 2, "nobody told the store");
+    stall.lift("presence.exit");
+    until("the store knows", || present(&inside, "lobby") == 1);
+    assert_eq!(noa.message_of("presence")["payload"]["left"], "mia");
+}
+
+#[test]
+fn a_leave_that_the_store_did_not_hear_of_never_takes_out_a_member_who_came_back() {
+    let (inside, stall) = start(&[]);
+    let mut mia = open(&inside, "mia");
+    mia.join("lobby");
+    stall.refuse("presence.exit");
+    mia.ask(json!({"type": "leave", "to": {"room": "lobby"}}));
+    mia.join("lobby");
+    stall.lift("presence.exit");
+    // a second attempt is made after one second, and would have taken it out
+    let began = portcullis_tests::wait::mono();
+    until("two attempts could have been made", || {
+        assert_eq!(present(&inside, "lobby"), 1);
+        portcullis_tests::wait::mono().since(began) > std::time::Duration::from_millis(3_500)
+    });
+    mia.close(1000);
+    until("nobody is left", || present(&inside, "lobby") == 0);
+}

@@ -29,6 +29,9 @@ pub mod command;
 /// Single-use connection tickets.
 pub mod ticket;
 
+/// How a store is doing.
+pub mod watch;
+
 /// Reading and writing binary formats.
 pub(crate) mod octets;
 

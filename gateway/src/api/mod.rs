@@ -55,6 +55,7 @@ async fn health(node: Data<Node>) -> impl Responder {
         "connections": node.caps.total(),
         "workers": node.config.node.workers,
         "store": node.store_kind(),
+        "fleet": node.vitals.report(),
         "bans": node.bans.len(),
         "bansLost": node.bans.lost(),
     }))
@@ -63,5 +64,6 @@ async fn health(node: Data<Node>) -> impl Responder {
 async fn metrics(node: Data<Node>) -> impl Responder {
     // the caps count them exactly; nobody else does
     node.metrics.connections.set(i64::try_from(node.caps.total()).unwrap_or(i64::MAX));
+    node.metrics.store.read(node.vitals.store());
     HttpResponse::Ok().insert_header((CONTENT_TYPE, OPENMETRICS)).body(node.metrics.render())
 }

@@ -202,6 +202,7 @@ pub fn settle(
 /// A token for a live session: the same user and tenant, a later end, not banned. Which of these it is not, the client
 /// is not told.
 fn refresh(session: &Session, result: Result<Identity, AuthError>, turn: &Turn<'_, '_>) -> Result<Identity, Reject> {
+    turn.worker.node.vitals.may_refresh()?;
     let new = match result {
         Ok(identity) => identity,
         Err(AuthError::Bad(bad)) => return Err(Reject::new(Code::Unauthenticated, bad.0)),

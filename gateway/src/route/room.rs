@@ -1,6 +1,7 @@
 //! Joining, leaving, publishing, asking who is there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portcullis_common::config::model::{History, MessageRule};
 use portcullis_common::ids::{ClientId, NodeEpoch, RoomName, SessionId, UserId};
@@ -18,6 +19,7 @@ use crate::bus;
 use crate::events::StoreFailed;
 use crate::node::Node;
 use crate::session::connection::{Next, Turn};
+use crate::session::guard::RETRIES;
 use crate::session::talk::{Session, Sort, Work};
 use crate::wire_out;
 
@@ -215,8 +217,8 @@ pub struct Leaving {
 }
 
 impl Leaving {
-    /// Tells store and room; to be polled at once, and then to its end. A store that does not answer forgets the
-    /// session when this node's life is reaped.
+    /// Tells store and room; to be polled at once, and then to its end. A store that does not answer is asked again for
+    /// a minute; after that it forgets the session when this node's life is reaped.
     pub async fn run(self, room: RoomName, sid: SessionId, user: UserId) {
         let Self { node, worker, last, epoch, after } = self;
         let entering = async {
@@ -229,17 +231,51 @@ impl Leaving {
         if let Err(fault) = exited {
             StoreFailed { call: "bus.unsubscribe", fault: &fault }.emit(&node.metrics);
         }
+        let mut absence = Absence { room, sid, user, epoch, told: None };
+        if absence.tell(&node).await {
+            return;
+        }
+        let again = Arc::clone(&node);
+        // its timers have to be the background's own, and not a worker's
+        node.background(Box::pin(async move {
+            for wait in RETRIES {
+                actix_rt::time::sleep(Duration::from_secs(wait)).await;
+                // a session that lives may have come back into the room, and must not be taken out of it
+                if again.registry.get(absence.sid).is_none() && absence.tell(&again).await {
+                    return;
+                }
+            }
+        }));
+    }
+}
+
+/// A session that is in a room no more, and who knows it.
+struct Absence {
+    room: RoomName,
+    sid: SessionId,
+    user: UserId,
+    epoch: NodeEpoch,
+    /// The store knows; whether the user has no other session in the room.
+    told: Option<bool>,
+}
+
+impl Absence {
+    /// Tells the store, then the room's members where its policy asks for it; what is done is not done again. False: the
+    /// store did not answer.
+    async fn tell(&mut self, node: &Node) -> bool {
         let result = async {
-            let change = node.stores.presence.exit(room.clone(), sid, epoch).await?;
-            let rule = node.rooms.find(&room).map(|found| found.rule);
-            if let Some(rule) = rule.filter(|rule| rule.presence && change.user_changed) {
-                announce(&node, room.clone(), &user, false, rule.history).await?;
+            let user_left = match self.told {
+                Some(user_left) => user_left,
+                None => node.stores.presence.exit(self.room.clone(), self.sid, self.epoch).await?.user_changed,
+            };
+            self.told = Some(user_left);
+            let rule = node.rooms.find(&self.room).map(|found| found.rule);
+            if let Some(rule) = rule.filter(|rule| rule.presence && user_left) {
+                announce(node, self.room.clone(), &self.user, false, rule.history).await?;
             }
             Ok::<(), StoreFault>(())
         };
-        if let Err(fault) = result.await {
-            StoreFailed { call: "leave", fault: &fault }.emit(&node.metrics);
-        }
+        result.await.inspect_err(|fault| StoreFailed { call: "leave", fault }.emit(&node.metrics)).is_ok()
     }
 }
 

@@ -90,8 +90,8 @@ impl Drop for Slot {
     }
 }
 
-/// Waits before further tries to give a slot back, in seconds: a store that was away for a minute leaks no slot.
-const RETRIES: [u64; 6] = [1, 2, 4, 8, 16, 30];
+/// Waits before further tries to give something back, in seconds: a store that was away for a minute leaks no slot.
+pub(crate) const RETRIES: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
 async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, held: bool) {
     if !try_give_back(&node, &user, &holder, held).await {

@@ -18,6 +18,7 @@ use super::hub::{Hub, LINGER_MS, Port, busy, gone};
 use super::inbound::Arrival;
 use super::keys::Kind;
 use super::outbound::{self, Job, Outbound, Publish, Sequences};
+use super::probe;
 use super::subscriptions::{self, Wish};
 use super::trust::Trust;
 use super::upkeep;
@@ -29,6 +30,7 @@ use crate::store::bus::{
     Bus, BusSink, DEDUPE_WINDOW, Dedupe, Delivery, NodeMail, Position, Published, Record, Recovery,
 };
 use crate::store::letter::{Message, write_mail};
+use crate::store::watch::Probe;
 
 /// The bus of one process. Its tasks end when it is dropped.
 pub struct RedisBus(pub(super) Arc<Hub>);
@@ -58,6 +60,16 @@ impl RedisBus {
         runtime.spawn(upkeep::dispatch(Arc::downgrade(&hub), pushes));
         runtime.spawn(upkeep::renew(Arc::downgrade(&hub)));
         Self(hub)
+    }
+
+    /// From now on the process sees whether the bus brings back what it says; on the present runtime.
+    pub(super) fn start_probe(&self) {
+        probe::start(&self.0);
+    }
+
+    /// Whether the bus brings back what is said.
+    pub(super) fn probe(&self) -> Probe {
+        self.0.probes().state(self.0.clock.mono())
     }
 
     /// What was refused, lost and mended so far.

@@ -74,7 +74,8 @@ struct Progress {
     last: LogId,
     /// Begun anew so often; odd while it is under way.
     turns: u64,
-    /// When the store last answered a read; `None`: never.
+    /// When the last read that was answered was sent: what is known is at least as new. `None`: none was. An answer may
+    /// have waited while this process was stopped, so when it came says nothing.
     answered: Option<Mono>,
 }
 
@@ -117,11 +118,17 @@ impl RedisControl {
         self.0.counters.read()
     }
 
-    /// How long ago the store last answered a read of the log; `None`: it never did.
+    /// How old this process's knowledge of the log is: since the last read that was answered was sent; `None`: none was.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
         let answered = self.0.progress.borrow().answered;
         answered.map(|answered| self.0.trust.clock.mono().since(answered))
+    }
+
+    /// Whether the present log has been read to its end, and what it had lost written back.
+    pub(super) fn is_current(&self) -> bool {
+        let progress = *self.0.progress.borrow();
+        progress.answered.is_some() && progress.turns.is_multiple_of(2)
     }
 }
 
@@ -181,9 +188,10 @@ impl Shared {
         }
     }
 
-    fn advance(&self, change: impl FnOnce(&mut Progress)) {
+    /// A read that was sent then has been answered.
+    fn advance(&self, sent: Mono, change: impl FnOnce(&mut Progress)) {
         let last = self.lock().last;
-        let answered = Some(self.trust.clock.mono());
+        let answered = Some(sent);
         self.progress.send_modify(|progress| {
             (progress.last, progress.answered) = (last, answered);
             change(progress);
@@ -220,6 +228,7 @@ async fn keep_reading(shared: Weak<Shared>) {
 
 impl Shared {
     async fn read_once(&self, connection: &mut MultiplexedConnection, cursor: &mut Cursor) -> Result<(), StoreFault> {
+        let asked = self.trust.clock.mono();
         let head = self.head().await?;
         if cursor.life != head.life {
             let began = std::mem::replace(&mut cursor.life, head.life.clone());
@@ -234,8 +243,9 @@ impl Shared {
         }
         let caught_up = self.lock().last >= head.last;
         if caught_up {
-            self.settle(cursor).await?;
+            self.settle(cursor, asked).await?;
         }
+        let sent = self.trust.clock.mono();
         let read = self.read(connection, &cursor.id, head.now, caught_up).await?;
         let (log, commands): (Vec<_>, Vec<_>) = read.keys.into_iter().partition(|key| key.key == self.stream());
         let commands = commands.into_iter().flat_map(|key| key.ids).collect();
@@ -252,7 +262,7 @@ impl Shared {
             self.lock().last = LogId(LARGEST.min(number));
             cursor.id = entry.id;
         }
-        self.advance(|_| {});
+        self.advance(sent, |_| {});
         self.trim(connection).await;
         Ok(())
     }
@@ -267,7 +277,7 @@ impl Shared {
     }
 
     /// Everything has been read: what is missing of what was in force goes back, and those who waited go on.
-    async fn settle(&self, cursor: &mut Cursor) -> Result<(), StoreFault> {
+    async fn settle(&self, cursor: &mut Cursor, asked: Mono) -> Result<(), StoreFault> {
         if let Some(before) = cursor.restore.take() {
             let missing = self.lock().missing(before.clone());
             for sealed in missing {
@@ -277,7 +287,7 @@ impl Shared {
                 }
             }
         }
-        self.advance(|progress| progress.turns += progress.turns % 2);
+        self.advance(asked, |progress| progress.turns += progress.turns % 2);
         Ok(())
     }
 

@@ -18,6 +18,14 @@ macro_rules! counts {
             $($(#[$doc])* pub $name: u64,)*
         }
 
+        impl Counts {
+            /// Names and values, in a fixed order.
+            #[must_use]
+            pub fn entries(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+
         impl Counters {
             /// What they show now.
             #[must_use]

@@ -18,6 +18,7 @@ use super::inbound::{Arrival, Desk, Next, Room};
 use super::keys::Kind;
 use super::link::garbled;
 use super::outbound::Job;
+use super::probe::Probes;
 use super::script::{Args, Does, Script};
 use super::subscriptions::Wish;
 use super::trust::Trust;
@@ -26,7 +27,7 @@ use crate::ids::{NodeId, RoomName};
 use crate::store::StoreFault;
 use crate::store::bus::{BusSink, Delivery, Position};
 use crate::store::letter::{Message, read_mail};
-use crate::store::record::{Header, Sealer, fresh};
+use crate::store::record::{Header, Issuer, Sealer, fresh};
 use crate::store::replay::ReplayGuard;
 
 /// How long a room's order outlives its last publish and renewal: the ten minutes that are promised, and what may have
@@ -72,6 +73,9 @@ pub(super) struct State {
 pub(super) struct Hub {
     pub(super) base: Arc<Base>,
     sealer: Sealer,
+    pub(super) issuer: Issuer,
+    pub(super) probe_channel: String,
+    probes: Mutex<Probes>,
     pub(super) clock: Arc<dyn Clock>,
     rng: Mutex<Box<dyn RngCore + Send>>,
     state: Mutex<State>,
@@ -101,8 +105,11 @@ impl Hub {
         wishes: mpsc::Sender<Wish>,
     ) -> Self {
         Self {
+            probe_channel: base.keys.node(&trust.issuer.node).key(Kind::Probe),
+            probes: Mutex::default(),
             base,
             sealer: trust.sealer.clone(),
+            issuer: trust.issuer.clone(),
             clock: Arc::clone(&trust.clock),
             rng: Mutex::new(rng),
             state: Mutex::new(State { here: Here::default(), guard: ReplayGuard::new(SOURCES) }),
@@ -117,6 +124,10 @@ impl Hub {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn probes(&self) -> MutexGuard<'_, Probes> {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// 53 random bits, not all zero.
@@ -171,6 +182,7 @@ impl Hub {
         match mailbox {
             _ if is_room => self.room_message(channel, payload),
             Some(node) => self.mail_message(&node, channel, payload),
+            None if channel == self.probe_channel => self.probe_message(channel, payload),
             None => {
                 Counters::add(&self.counters.stray, 1);
                 self.wish(Wish::Unsubscribe(channel.to_owned()));
@@ -211,7 +223,7 @@ impl Hub {
     }
 
     /// Authentic and fresh, or counted.
-    fn open(&self, channel: &str, sealed: &Bytes) -> Option<(Header, Bytes)> {
+    pub(super) fn open(&self, channel: &str, sealed: &Bytes) -> Option<(Header, Bytes)> {
         let opened = self.sealer.open(channel.as_bytes(), sealed);
         let opened = opened.and_then(|opened| fresh(opened.header.at, self.clock.wall()).map(|()| opened));
         match opened {
@@ -284,7 +296,7 @@ impl Hub {
     }
 
     /// Listens to the channel; the answer comes when the server has confirmed.
-    async fn listen(&self, channel: &str) -> Result<(), StoreFault> {
+    pub(super) async fn listen(&self, channel: &str) -> Result<(), StoreFault> {
         let (reply, answer) = oneshot::channel();
         if !self.wish(Wish::Subscribe(channel.to_owned(), Some(reply))) {
             return Err(busy(()));

@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Bus,
     /// Channel, one node.
     Mail,
+    /// Channel, one node: what it says to itself.
+    Probe,
     /// Stream, the fleet: the control log.
     Control,
     /// String, the fleet: which control log it is, random.
@@ -79,6 +81,7 @@ impl Kind {
             Self::Once => "once",
             Self::Bus => "bus",
             Self::Mail => "mail",
+            Self::Probe => "probe",
             Self::Control => "control",
             Self::ControlLife => "control-life",
             Self::Lives => "lives",

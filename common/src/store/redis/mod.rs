@@ -76,6 +76,9 @@ mod bus;
 /// What keeps the bus true.
 mod upkeep;
 
+/// Whether the bus brings back what is said.
+mod probe;
+
 /// The control log as it is read.
 mod log;
 
@@ -85,12 +88,16 @@ mod control;
 /// Commands and answers.
 mod command;
 
+/// How all of this is doing.
+mod observe;
+
 pub use bus::RedisBus;
 pub use command::RedisOperator;
 pub use control::RedisControl;
 pub use counts::Counts;
 pub use keys::BadPrefix;
 pub use link::LinkState;
+pub use observe::RedisWatch;
 pub use trust::Trust;
 
 /// How to use a Redis.
