@@ -44,7 +44,7 @@ const QUEUE_LENGTH: usize = 1 << 16;
 const PASS: usize = 256;
 
 /// Peers woken before other connections of the worker get a turn.
-const SLICE: usize = 64;
+const SLICE: usize = 16;
 
 /// Messages held back for one member that is joining.
 const HELD: usize = 1_024;
@@ -223,11 +223,15 @@ impl Hub {
     /// Handles up to [`PASS`] messages; true when there may be more. A panic costs the message that caused it: the
     /// rooms are rebuilt from the peers, and the rest of the queue is handled.
     pub fn pass(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
+        // every connection that is woken comes by here: while a large room is being woken, the next slice is the
+        // hub's alone, or one slice would call the next without a turn for anybody else
+        let midway = !self.wakes.borrow().is_empty();
         let more = self.handle(queue, peers);
-        self.rouse();
-        if !self.wakes.borrow().is_empty() {
-            // the rest is the hub's own turn
-            queue.waker.wake();
+        if !midway {
+            self.rouse();
+            if !self.wakes.borrow().is_empty() {
+                queue.waker.wake();
+            }
         }
         more
     }

@@ -37,6 +37,9 @@ pub mod admit;
 /// What one worker thread owns.
 pub mod worker;
 
+/// Crowds take turns.
+pub mod turns;
+
 /// Live sessions: the connection actor, the registry, the manager.
 pub mod session;
 

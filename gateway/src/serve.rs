@@ -17,7 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use crate::accept::io::Io;
+use crate::accept::io::{Answers, Io};
 use crate::accept::listener::{self, Shutter};
 use crate::accept::tls;
 use crate::events::ConnectionRefused;
@@ -157,7 +157,7 @@ async fn accept(
 ) -> Result<(Io, Option<SocketAddr>), DispatchError> {
     let node = &worker.node;
     let config = &node.config;
-    worker.take_turn().await;
+    worker.turns.take().await;
     let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
     let cap = match node.caps.take(peer.ip()) {
         Ok(cap) => cap,
@@ -172,8 +172,10 @@ async fn accept(
     };
     // twice what is allowed may arrive, so that a little too much is answered and a lot is cut off
     let head_limit = config.size.request_head.saturating_mul(2);
-    let dresser = worker.dresser();
-    let Some(tls) = tls else { return Ok((Io::plain(tcp, peer, head_limit, cap, dresser), Some(peer))) };
+    let (dresser, turns) = (worker.dresser(), Rc::clone(&worker.turns));
+    let Some(tls) = tls else {
+        return Ok((Io::plain(tcp, peer, head_limit, cap, Answers { dresser, turns }), Some(peer)));
+    };
     let handshake = async {
         let mut first = [0u8; 1];
         if tcp.peek(&mut first).await? == 1 && first != [TLS_HANDSHAKE] {
@@ -183,7 +185,7 @@ async fn accept(
         tls.accept(tcp).await
     };
     match actix_rt::time::timeout(config.listen.header_timeout, handshake).await {
-        Ok(Ok(stream)) => Ok((Io::tls(stream, peer, head_limit, cap, dresser), Some(peer))),
+        Ok(Ok(stream)) => Ok((Io::tls(stream, peer, head_limit, cap, Answers { dresser, turns }), Some(peer))),
         Ok(Err(error)) => Err(DispatchError::Io(error)),
         Err(_) => Err(DispatchError::SlowRequestTimeout),
     }

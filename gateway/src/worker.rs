@@ -15,11 +15,10 @@ use crate::hub::{Hub, PeerTable};
 use crate::node::Node;
 use crate::pipeline::Scratch;
 use crate::session::peer::Peer;
+use crate::turns::Turns;
 
 /// How often the sweep looks for connections with something due.
 const SWEEP: Duration = Duration::from_millis(500);
-/// Connections begun between two looks at the sockets.
-const ARRIVALS: u32 = 4;
 /// One read takes at most this much; shared by all connections of the worker.
 const READ_BUFFER: usize = 64 << 10;
 
@@ -45,8 +44,8 @@ pub struct Worker {
     /// Working memory of the pipeline.
     pub scratch: RefCell<Scratch>,
     seen_panics: Cell<u64>,
-    /// Connections that were accepted and have not had their first turn.
-    arriving: Cell<u32>,
+    /// Connections that begin, and answers that time out, have their turns.
+    pub turns: Rc<Turns>,
     dresser: Dresser,
 }
 
@@ -75,10 +74,12 @@ impl Worker {
             write_buffer: RefCell::new(Vec::with_capacity(READ_BUFFER)),
             scratch: RefCell::default(),
             seen_panics: Cell::new(0),
-            arriving: Cell::new(0),
+            turns: Rc::default(),
         });
         actix_rt::spawn(Rc::clone(&worker).run_hub());
         actix_rt::spawn(Rc::clone(&worker).run_sweep());
+        let turns = Rc::clone(&worker.turns);
+        actix_rt::spawn(async move { turns.keep().await });
         worker
     }
 
@@ -133,22 +134,6 @@ impl Worker {
             queue.wake();
         }
         self.report();
-    }
-
-    /// A new connection waits for its turn: a few are begun between two looks at the sockets, so that a crowd at the
-    /// door does not hold up those who are inside.
-    pub async fn take_turn(&self) {
-        struct Arrival<'a>(&'a Cell<u32>);
-        impl Drop for Arrival<'_> {
-            fn drop(&mut self) {
-                self.0.set(self.0.get().saturating_sub(1));
-            }
-        }
-        let ahead = self.arriving.replace(self.arriving.get() + 1);
-        let _arrival = Arrival(&self.arriving);
-        for _ in 0..ahead / ARRIVALS {
-            tokio::task::yield_now().await;
-        }
     }
 
     async fn run_hub(self: Rc<Self>) {

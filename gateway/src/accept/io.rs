@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::admit::address::CapGuard;
+use crate::turns::{Ticket, Turns};
 
 enum Stream {
     Plain(TcpStream),
@@ -21,8 +22,17 @@ enum Stream {
 /// Makes the whole answer for a status that the framework decided on by itself.
 pub type Dresser = Rc<dyn Fn(SocketAddr, u16) -> Vec<u8>>;
 
+/// What a connection needs for the framework's own answers.
+pub struct Answers {
+    /// Writes them.
+    pub dresser: Dresser,
+    /// They are given a few at a time: slow heads run out of time in crowds.
+    pub turns: Rc<Turns>,
+}
+
 /// An answer that is sent instead of another.
 struct Swap {
+    turn: Ticket,
     bytes: Vec<u8>,
     sent: usize,
     /// How long the other one was.
@@ -40,7 +50,7 @@ pub struct Io {
     peer: SocketAddr,
     head_left: usize,
     head_limit: usize,
-    dresser: Option<Dresser>,
+    answers: Option<Answers>,
     swap: Option<Swap>,
     /// Given back when the connection is gone, upgraded or not.
     _cap: CapGuard,
@@ -49,8 +59,8 @@ pub struct Io {
 impl Io {
     /// A plain connection.
     #[must_use]
-    pub fn plain(tcp: TcpStream, peer: SocketAddr, head_limit: usize, cap: CapGuard, dresser: Dresser) -> Self {
-        Self::new(Stream::Plain(tcp), peer, head_limit, cap, dresser)
+    pub fn plain(tcp: TcpStream, peer: SocketAddr, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
+        Self::new(Stream::Plain(tcp), peer, head_limit, cap, answers)
     }
 
     /// A TLS connection after its handshake.
@@ -60,13 +70,13 @@ impl Io {
         peer: SocketAddr,
         head_limit: usize,
         cap: CapGuard,
-        dresser: Dresser,
+        answers: Answers,
     ) -> Self {
-        Self::new(Stream::Tls(Box::new(tls)), peer, head_limit, cap, dresser)
+        Self::new(Stream::Tls(Box::new(tls)), peer, head_limit, cap, answers)
     }
 
-    fn new(stream: Stream, peer: SocketAddr, head_limit: usize, cap: CapGuard, dresser: Dresser) -> Self {
-        Self { stream, peer, head_left: head_limit, head_limit, dresser: Some(dresser), swap: None, _cap: cap }
+    fn new(stream: Stream, peer: SocketAddr, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
+        Self { stream, peer, head_left: head_limit, head_limit, answers: Some(answers), swap: None, _cap: cap }
     }
 
     /// The TCP peer.
@@ -85,7 +95,7 @@ impl Io {
     pub fn upgraded(&mut self) {
         self.head_left = usize::MAX;
         self.head_limit = usize::MAX;
-        self.dresser = None;
+        self.answers = None;
     }
 }
 
@@ -145,12 +155,20 @@ impl AsyncWrite for Io {
         let this = self.get_mut();
         this.head_left = this.head_limit;
         if this.swap.is_none()
-            && let Some(dresser) = &this.dresser
+            && let Some(Answers { dresser, .. }) = &this.answers
             && let Some(status) = bare(data)
         {
-            this.swap = Some(Swap { bytes: dresser(this.peer, status), sent: 0, instead_of: data.len() });
+            this.swap = Some(Swap {
+                turn: Ticket::default(),
+                bytes: dresser(this.peer, status),
+                sent: 0,
+                instead_of: data.len(),
+            });
         }
         let Some(swap) = &mut this.swap else { return this.stream.poll_write(cx, data) };
+        if let Some(Answers { turns, .. }) = &this.answers {
+            std::task::ready!(turns.poll(&mut swap.turn, cx));
+        }
         let result = swap.poll(&mut this.stream, cx);
         if result.is_ready() {
             this.swap = None;
