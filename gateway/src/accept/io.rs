@@ -51,6 +51,7 @@ pub struct Io {
     head_left: usize,
     head_limit: usize,
     answers: Option<Answers>,
+    /// The last answer of this connection, once there is one.
     swap: Option<Swap>,
     /// Given back when the connection is gone, upgraded or not.
     _cap: CapGuard,
@@ -165,15 +166,15 @@ impl AsyncWrite for Io {
                 instead_of: data.len(),
             });
         }
+        // it is the last word: while it waits, the framework may write the same once more (a slow head's timer)
+        if this.swap.as_ref().is_some_and(|swap| swap.sent == swap.bytes.len()) {
+            return Poll::Ready(Ok(data.len()));
+        }
         let Some(swap) = &mut this.swap else { return this.stream.poll_write(cx, data) };
         if let Some(Answers { turns, .. }) = &this.answers {
             std::task::ready!(turns.poll(&mut swap.turn, cx));
         }
-        let result = swap.poll(&mut this.stream, cx);
-        if result.is_ready() {
-            this.swap = None;
-        }
-        result
+        swap.poll(&mut this.stream, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
