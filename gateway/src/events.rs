@@ -43,6 +43,8 @@ pub struct SessionOpened<'a> {
     pub user: &'a UserId,
     /// From where.
     pub client: IpAddr,
+    /// It goes on from an earlier connection.
+    pub resumed: bool,
     /// The ledger's sequence: which change of the store this was.
     pub seq: u64,
 }
@@ -54,7 +56,7 @@ impl SessionOpened<'_> {
         metrics.sessions.inc();
         tracing::info!(
             event = "session_opened", request = %self.request, session = %self.session, user = %self.user,
-            client = %self.client, seq = self.seq,
+            client = %self.client, resumed = self.resumed, seq = self.seq,
         );
     }
 }
@@ -140,13 +142,68 @@ pub struct SlotReleased<'a> {
     pub seq: u64,
     /// The newcomer that got the slot in the same step.
     pub passed_to: Option<SessionId>,
+    /// It is kept for a resume.
+    pub detached: bool,
 }
 
 impl SlotReleased<'_> {
     /// Log only.
     pub fn emit(&self) {
         let passed_to = self.passed_to.map(|sid| sid.to_string());
-        tracing::debug!(event = "slot_released", session = %self.session, user = %self.user, seq = self.seq, passed_to);
+        let event = if self.detached { "slot_detached" } else { "slot_released" };
+        tracing::debug!(event, session = %self.session, user = %self.user, seq = self.seq, passed_to);
+    }
+}
+
+/// What became of a resume token that was shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// The session goes on.
+    Resumed,
+    /// Nothing is known by it: guessed, spent, expired, or another user's.
+    Unknown,
+    /// The session was ended by an operator, or is as old as one may get.
+    Ended,
+    /// Another connection of the same session was faster or later.
+    Overtaken,
+}
+
+impl Shown {
+    /// Every outcome.
+    pub const ALL: [Self; 4] = [Self::Resumed, Self::Unknown, Self::Ended, Self::Overtaken];
+
+    /// The label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Resumed => "resumed",
+            Self::Unknown => "unknown",
+            Self::Ended => "ended",
+            Self::Overtaken => "overtaken",
+        }
+    }
+}
+
+/// A resume token was shown.
+pub struct ResumeShown<'a> {
+    /// The user who showed it.
+    pub user: &'a UserId,
+    /// The session, where there is one.
+    pub session: Option<SessionId>,
+    /// The ledger's sequence, where it changed.
+    pub seq: Option<u64>,
+    /// What became of it.
+    pub shown: Shown,
+}
+
+impl ResumeShown<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.resume_shown(self.shown);
+        let session = self.session.map(|sid| sid.to_string());
+        tracing::debug!(
+            event = "resume_shown", session, user = %self.user, seq = self.seq, outcome = self.shown.name(),
+        );
     }
 }
 

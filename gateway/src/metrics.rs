@@ -12,6 +12,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::events::Shown;
+
 /// What the store counted.
 mod store;
 
@@ -36,6 +38,13 @@ pub struct Direction {
 pub struct Part {
     /// Which part of the node.
     pub part: &'static str,
+}
+
+/// `outcome`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Outcome {
+    /// What became of it.
+    pub outcome: &'static str,
 }
 
 /// The handles.
@@ -74,6 +83,7 @@ pub struct Metrics {
     pub store_faults: Counter,
     /// Room messages that a full worker queue refused.
     pub hub_refused: Counter,
+    resumes: [Counter; 4],
     /// 1 while the node drains.
     pub draining: Gauge,
     /// 1 while the node is fenced.
@@ -105,6 +115,8 @@ impl Metrics {
         r.register("messages", "WebSocket messages by direction", messages.clone());
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
         r.register("panics", "Panics that were caught, by part", panics.clone());
+        let resumes = Family::<Outcome, Counter>::default();
+        r.register("resumes", "Resume tokens shown, by outcome", resumes.clone());
         let code = |name| Label { code: name };
         let direction = |name| Direction { direction: name };
         Self {
@@ -130,6 +142,7 @@ impl Metrics {
             messages_out: messages.get_or_create_owned(&direction("out")),
             bytes_in: bytes.get_or_create_owned(&direction("in")),
             bytes_out: bytes.get_or_create_owned(&direction("out")),
+            resumes: Shown::ALL.map(|shown| resumes.get_or_create_owned(&Outcome { outcome: shown.name() })),
             panics,
             heartbeat: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             registry: r,
@@ -146,6 +159,13 @@ impl Metrics {
     /// A message was refused.
     pub fn rejected(&self, code: Code) {
         if let Some(counter) = self.rejects.get(&code) {
+            counter.inc();
+        }
+    }
+
+    /// A resume token was shown.
+    pub fn resume_shown(&self, shown: Shown) {
+        if let Some(counter) = self.resumes.get(shown as usize) {
             counter.inc();
         }
     }

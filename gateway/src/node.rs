@@ -20,6 +20,7 @@ use crate::admit::address::{AddressTable, ConnectionCaps};
 use crate::admit::auth::{AuthError, Identity, Verifier};
 use crate::admit::bans::BanTable;
 use crate::admit::credential::Token;
+use crate::admit::kicks::KickTable;
 use crate::bus::NodeBus;
 use crate::metrics::Metrics;
 use crate::pipeline::Policy;
@@ -27,6 +28,7 @@ use crate::route::rooms::RoomBook;
 use crate::session::fence::Fence;
 use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
 use crate::session::membership::Membership;
+use crate::session::orphans::Orphanage;
 use crate::session::registry::Registry;
 use crate::store::{self, Opened};
 use crate::vitals::Vitals;
@@ -64,6 +66,10 @@ pub struct Node {
     pub rooms: RoomBook,
     /// Bans and revocations.
     pub bans: Arc<BanTable>,
+    /// Sessions that an operator has ended.
+    pub kicks: Arc<KickTable>,
+    /// Slots that are looked after.
+    pub orphans: Orphanage,
     /// Attempts by address.
     pub addresses: AddressTable,
     /// Connections, all and by address.
@@ -171,6 +177,8 @@ impl Node {
             addresses: AddressTable::new(&config.limit),
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
+            kicks: Arc::new(KickTable::new(config.session.absolute_timeout)),
+            orphans: Orphanage::default(),
             life: Arc::new(Life::new(epoch)),
             fence: Arc::clone(&vitals.fence),
             vitals,
@@ -216,6 +224,7 @@ impl Node {
             clock: Arc::clone(&self.clock),
             registry: Arc::clone(&self.registry),
             bans: Arc::clone(&self.bans),
+            kicks: Arc::clone(&self.kicks),
             stores: self.stores.clone(),
             metrics: Arc::clone(&self.metrics),
             on_drain: Box::new(move || asked.notify_one()),
@@ -271,6 +280,11 @@ impl Node {
             let _debt = debt;
             work.await;
         });
+    }
+
+    /// Work that a drain does not wait for.
+    pub fn errand(&self, work: Pin<Box<dyn Future<Output = ()> + Send>>) {
+        self.runtime.spawn(work);
     }
 
     /// How much of what [`Node::background`] took is not over. A drain waits for it.

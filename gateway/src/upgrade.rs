@@ -3,7 +3,6 @@
 //! The framework's upgrade service returns at once (a dispatcher that waits costs 7 KB a connection); what follows runs
 //! as a task of its own and ends with a 101 and an actor, or with a refusal and a closed socket.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -15,23 +14,25 @@ use actix_http::h1::Codec;
 use portcullis_common::clock::UnixMs;
 use portcullis_common::config::model::Issuer;
 use portcullis_common::ids::RequestId;
+use portcullis_common::store::session::Holder;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::accept::io::Io;
 use crate::admit::auth::Identity;
-use crate::admit::bans::BanTable;
 use crate::admit::credential::Source;
 use crate::admit::facts::{self, Facts, Head};
 use crate::admit::{handshake, network};
 use crate::events::{HandshakeRefused, SessionOpened};
-use crate::session::acquire;
+use crate::node::Node;
+use crate::session::acquire::{self, Seat};
 use crate::session::connection::{Connection, Turn};
-use crate::session::guard::{Place, Slot};
+use crate::session::guard::Place;
 use crate::session::manager::tell;
 use crate::session::peer::{Peer, PeerId};
 use crate::session::registry::SessionEntry;
+use crate::session::resume;
 use crate::session::talk::{Session, Stop};
 use crate::worker::Worker;
 use crate::{answer, tickets};
@@ -47,10 +48,8 @@ pub struct Admitted {
     pub facts: Facts,
     /// Who it is.
     pub identity: Identity,
-    /// The slot it holds; given back when dropped.
-    pub slot: Slot,
-    /// The ledger's sequence of the acquisition.
-    pub seq: u64,
+    /// The slot it holds, and what it begins with.
+    pub seat: Seat,
 }
 
 /// Takes over a connection that asked for an upgrade.
@@ -111,8 +110,11 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -
     })?;
     let identity = authenticate(worker, &facts).await?;
     node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, node.clock.wall())?;
-    let (slot, seq) = acquire::slot(worker, &identity).await?;
-    Ok(Admitted { facts, identity, slot, seq })
+    let seat = match resume::seat(worker, &identity, &facts).await? {
+        Some(seat) => seat,
+        None => acquire::seat(worker, &identity).await?,
+    };
+    Ok(Admitted { facts, identity, seat })
 }
 
 async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Reject> {
@@ -147,17 +149,31 @@ fn cookie_fits(issuers: &[Issuer], facts: &Facts, identity: &Identity) -> bool {
     }
 }
 
-/// Bans and revocations, of the address and of who it is.
-fn unwelcome(bans: &BanTable, identity: &Identity, client: IpAddr, now: UnixMs) -> Result<(), Reject> {
-    bans.check_address(client, now)?;
-    bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now)
+/// Bans and revocations, of the address and of who it is; of a session that goes on, whether it may.
+fn unwelcome(
+    node: &Node,
+    identity: &Identity,
+    facts: &Facts,
+    holder: &Holder,
+    resumed: Option<UnixMs>,
+) -> Option<Stop> {
+    let now = node.clock.wall();
+    let allowed = node
+        .bans
+        .check_address(facts.client, now)
+        .and_then(|()| node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now));
+    match (allowed, resumed) {
+        (Err(_), _) => Some(Stop::Recheck),
+        (Ok(()), Some(since)) if resume::is_ended(node, identity, facts, holder, since) => Some(Stop::Kicked),
+        _ => None,
+    }
 }
 
 /// 101, and the actor takes over.
 async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted) {
     let node = Rc::clone(&worker);
     let node = &node.node;
-    if node.fence.cuts(admitted.slot.fence(), node.clock.mono()) {
+    if node.fence.cuts(admitted.seat.slot.fence(), node.clock.mono()) {
         // the lease was lost while it was being admitted: not a byte of a session
         return;
     }
@@ -168,9 +184,11 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         return;
     }
     io.upgraded();
-    let Admitted { facts, identity, slot, seq } = admitted;
-    SessionOpened { request: id, session: slot.holder().sid, user: &identity.user, client: facts.client, seq }
-        .emit(&node.metrics);
+    let Admitted { facts, identity, seat: Seat { mut slot, seq, grant, resumed } } = admitted;
+    let session = slot.holder().sid;
+    let (user, client, goes_on) = (&identity.user, facts.client, resumed.is_some());
+    SessionOpened { request: id, session, user, client, resumed: goes_on, seq }.emit(&node.metrics);
+    slot.begins(grant.as_ref().map(|grant| grant.name));
     let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
     peer.fence.set(slot.fence());
     Connection::start(&worker, io, Rc::clone(&peer), |address| {
@@ -179,7 +197,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             tenant: identity.tenant.clone(),
             holder: slot.holder().clone(),
             client: facts.client,
-            user_agent: facts.user_agent,
+            user_agent: facts.user_agent.clone(),
             opened: node.clock.wall(),
             peer: PeerId { worker: worker.id, slot: peer.slot.get() },
             address,
@@ -190,14 +208,14 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
         } else if node.is_draining() {
             // the drain may have told everybody before this one was there to be told
             tell(&[entry], &Stop::Drain(Duration::ZERO));
-        } else if unwelcome(&node.bans, &identity, facts.client, node.clock.wall()).is_err() {
-            tell(&[entry], &Stop::Recheck);
+        } else if let Some(stop) = unwelcome(node, &identity, &facts, &entry.holder, resumed) {
+            tell(&[entry], &stop);
         }
         let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
         let mut nobody = Context::from_waker(Waker::noop());
         let turn = Turn::begin(&worker, &peer, &mut nobody);
-        let mut session = Session::new(identity, place, facts.client, &turn);
-        session.welcome(&turn);
+        let mut session = Session::new(identity, place, facts.client, resumed, &turn);
+        session.welcome(grant.as_ref(), &turn);
         session
     });
 }

@@ -164,6 +164,7 @@ impl Knock {
         assert!(head.to_ascii_lowercase().contains(&format!("sec-websocket-accept: {}", KEY.1).to_ascii_lowercase()));
         let mut raw = Raw {
             stream: self.stream,
+            head,
             msgpack: self.msgpack,
             inbox: rest,
             later: VecDeque::new(),
@@ -189,6 +190,8 @@ impl Knock {
 #[derive(Debug)]
 pub struct Raw {
     stream: TcpStream,
+    /// Status line and fields of the handshake's answer, as they came.
+    pub head: String,
     msgpack: bool,
     inbox: Vec<u8>,
     later: VecDeque<Value>,

@@ -29,6 +29,8 @@ struct Table {
     rules: HashMap<&'static str, Rule>,
     /// Calls that are waiting, by name.
     waiting: HashMap<&'static str, usize>,
+    /// Calls so far, by name.
+    made: HashMap<&'static str, usize>,
 }
 
 /// The switches of a set of stores. Calls are named as in `presence.enter`.
@@ -83,6 +85,12 @@ impl Stall {
         self.table().waiting.get(call).copied().unwrap_or(0)
     }
 
+    /// Calls made since the last time that this was asked, by name.
+    #[must_use]
+    pub fn made(&self) -> std::collections::BTreeMap<&'static str, usize> {
+        self.table().made.drain().collect()
+    }
+
     /// `stores` behind these switches.
     #[must_use]
     pub fn over(&self, stores: Stores) -> Stores {
@@ -112,6 +120,7 @@ impl Stall {
     ) -> StoreFuture<'static, T> {
         let stall = self.clone();
         Box::pin(async move {
+            *stall.table().made.entry(call).or_default() += 1;
             let rule = stall.table().rules.get(call).copied();
             match rule {
                 None => work.await,

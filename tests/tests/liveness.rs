@@ -158,7 +158,7 @@ fn whoever_begins_the_close_the_other_answers_and_the_socket_ends() {
 #[test]
 fn a_slow_reader_is_closed_with_4508_and_its_room_does_not_notice() {
     const LIMIT: i64 = 64 << 10;
-    let inside = Inside::start(&[("size.outbox", "65536")]);
+    let inside = Inside::start(&[("size.outbox", "65536"), ("session.resume_window", "0s")]);
     let (mut ann, mut bob) = (open(&inside, "ann"), open(&inside, "bob"));
     let stream = dial(Ipv4Addr::LOCALHOST, inside.public, 4_096);
     let mut slow = Knock::on(stream, &tokens::good("slow"), None).answer().unwrap();

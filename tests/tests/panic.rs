@@ -65,7 +65,7 @@ fn a_panic_of_the_manager_costs_one_command_and_the_next_kick_works() {
 
 #[test]
 fn a_panic_of_a_connection_ends_that_one_with_1011_and_every_count_is_exact() {
-    let inside = Inside::start(&[("session.max_per_user", "1")]);
+    let inside = Inside::start(&[("session.max_per_user", "1"), ("session.resume_window", "0s")]);
     let mut other = open(&inside, "watcher");
     other.join("lobby");
     assert_eq!(other.message()["payload"], json!({"joined": "watcher"}));

@@ -273,6 +273,8 @@ pub struct Session {
     pub close_timeout: Duration,
     /// Rooms one session may be in (default 64).
     pub max_rooms: usize,
+    /// How long a session whose connection broke can be resumed (default 2 min); zero: not at all.
+    pub resume_window: Duration,
 }
 
 /// `[size]`; all bounds are inclusive.

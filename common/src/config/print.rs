@@ -188,6 +188,7 @@ fn session(page: &mut Page, config: &Config) {
     page.time("expiry_warning", session.expiry_warning);
     page.time("close_timeout", session.close_timeout);
     page.plain("max_rooms", session.max_rooms);
+    page.time("resume_window", session.resume_window);
     page.head("[size]");
     page.size("message", size.message);
     page.plain("fragments", size.fragments);

@@ -106,8 +106,12 @@ pub struct Released {
 pub struct Resumed {
     /// The holder before: to be kicked if it still had a socket.
     pub previous: Holder,
+    /// The slot was live: the one before may still have a socket.
+    pub was_live: bool,
     /// The holder now: same sid, the newcomer's node and epoch, generation + 1.
     pub holder: Holder,
+    /// Since when the session counts (store time).
+    pub since: UnixMs,
     /// The change that this was.
     pub seq: u64,
 }

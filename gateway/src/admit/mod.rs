@@ -17,6 +17,9 @@ pub mod network;
 /// What the control log says, looked up locally.
 pub mod bans;
 
+/// Which sessions an operator has ended.
+pub mod kicks;
+
 /// The rules of the opening handshake (RFC 6455 §4.2.1, RFC 9110, RFC 9112).
 pub mod handshake;
 

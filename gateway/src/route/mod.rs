@@ -107,12 +107,18 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
     let node = Arc::clone(&turn.worker.node);
     let user = session.identity.user.clone();
     let rooms = turn.peer.rooms.borrow().clone();
+    let token = session.place.token();
     let work = async move {
         let occupant = Occupant { sid: holder.sid, user: user.clone(), node: holder.node.clone(), epoch };
-        let cap = node.config.session.max_per_user;
-        let request = Acquire { user, holder, cap, on_limit: OnLimit::Reject };
+        let rules = &node.config.session;
+        let request =
+            Acquire { user: user.clone(), holder: holder.clone(), cap: rules.max_per_user, on_limit: OnLimit::Reject };
         let answer = async {
             let held = matches!(node.stores.ledger.acquire(request).await?, Acquired::Held { .. });
+            // a slot that had to be made anew knows no token
+            if let Some(token) = token.filter(|_| held) {
+                node.stores.ledger.arm(user, holder, token, rules.resume_window).await?;
+            }
             for room in rooms.into_iter().filter(|_| held) {
                 node.stores.presence.enter(room, occupant.clone()).await?;
             }

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures_util::future::join;
+use portcullis_common::clock::UnixMs;
 use portcullis_common::ids::{SessionId, UserId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::bus::NodeMail;
@@ -12,6 +14,7 @@ use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 
 use super::guard::Slot;
+use super::resume::Grant;
 use crate::admit::auth::Identity;
 use crate::events::{SlotTaken, StoreFailed};
 use crate::node::Node;
@@ -22,11 +25,23 @@ const EVICTION: Duration = Duration::from_secs(1);
 /// Slots and memberships of a dead life that one newcomer frees; the next one frees more.
 const REAP: usize = 1_000;
 
-/// A slot for a new session of this identity, and the ledger's sequence of the step that gave it.
+/// A slot, and what its session begins with.
+pub struct Seat {
+    /// Given back, or detached, when dropped.
+    pub slot: Slot,
+    /// The ledger's sequence of the step that gave it.
+    pub seq: u64,
+    /// The token that will resume the session.
+    pub grant: Option<Grant>,
+    /// Since when the session counts, where it is one that goes on.
+    pub resumed: Option<UnixMs>,
+}
+
+/// A seat for a new session of this identity.
 ///
 /// # Errors
 /// `session_limit` with the time after which to try again; `store_unavailable`.
-pub async fn slot(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64), Reject> {
+pub async fn seat(worker: &Rc<Worker>, identity: &Identity) -> Result<Seat, Reject> {
     match ask(worker, identity).await {
         Err(reject) if reject.code == Code::SessionLimit && free_dead(worker, &identity.user).await? => {
             ask(worker, identity).await
@@ -35,14 +50,14 @@ pub async fn slot(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64
     }
 }
 
-fn lost(node: &Node, call: &'static str) -> impl Fn(StoreFault) -> Reject {
+pub(super) fn lost(node: &Node, call: &'static str) -> impl Fn(StoreFault) -> Reject {
     move |fault| {
         StoreFailed { call, fault: &fault }.emit(&node.metrics);
         Reject::new(Code::StoreUnavailable, "the ledger did not answer").retry(Duration::from_secs(1))
     }
 }
 
-async fn ask(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64), Reject> {
+async fn ask(worker: &Rc<Worker>, identity: &Identity) -> Result<Seat, Reject> {
     let node = &worker.node;
     let rules = &node.config.session;
     let holder = Holder {
@@ -57,14 +72,16 @@ async fn ask(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64), Re
     // from here on the slot is given back whatever happens
     let slot = Slot::asked(worker, user.clone(), holder.clone());
     let passed = node.bus.await_slot(holder.sid);
-    let answer = node.stores.ledger.acquire(request).await.map_err(lost(node, "ledger.acquire"))?;
-    let seq = match answer {
+    let grant = Grant::fresh(node, identity, &mut rand::rng());
+    // one behind the other on one connection: one round trip. Without a slot the second one changes nothing.
+    let (answer, armed) = join(node.stores.ledger.acquire(request), arm(node, &user, &holder, grant.as_ref())).await;
+    let seq = match answer.map_err(lost(node, "ledger.acquire"))? {
         Acquired::Held { seq } => seq,
         Acquired::Full { retry_after } => {
             return Err(Reject::new(Code::SessionLimit, "the user's cap").retry(retry_after));
         }
         Acquired::Evicting { victim, .. } => {
-            let mail = NodeMail::Evict { user, victim: victim.clone() };
+            let mail = NodeMail::Evict { user: user.clone(), victim: victim.clone() };
             let sent = worker.with_bus(|| node.stores.bus.send(victim.node, mail)).await;
             match (sent, actix_rt::time::timeout(EVICTION, passed).await) {
                 (Ok(true), Ok(Ok(seq))) => seq,
@@ -72,8 +89,20 @@ async fn ask(worker: &Rc<Worker>, identity: &Identity) -> Result<(Slot, u64), Re
             }
         }
     };
+    // a slot that passed was not there to be armed; in a cluster the second call may also overtake the first
+    if !armed? && !arm(node, &user, &holder, grant.as_ref()).await? {
+        return Err(Reject::new(Code::Conflict, "the session was ended before it began"));
+    }
     SlotTaken { session: slot.holder().sid, user: &identity.user, seq }.emit();
-    Ok((slot.held(), seq))
+    Ok(Seat { slot: slot.held(), seq, grant, resumed: None })
+}
+
+/// Tells the ledger the resume token of a holder; false when it holds nothing.
+pub(super) async fn arm(node: &Node, user: &UserId, holder: &Holder, grant: Option<&Grant>) -> Result<bool, Reject> {
+    let Some(Grant { name, .. }) = grant else { return Ok(true) };
+    let window = node.config.session.resume_window;
+    let armed = node.stores.ledger.arm(user.clone(), holder.clone(), *name, window).await;
+    Ok(armed.map_err(lost(node, "ledger.arm"))?.seq.is_some())
 }
 
 /// Frees what lives that are proved dead still hold of this user's slots; whether there were any.

@@ -26,7 +26,7 @@ type Epilogue = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Runs `work` as far as it goes now, and the rest on the node's background runtime. With the memory store everything
 /// is done on return.
-fn conclude(worker: &Worker, work: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn conclude(worker: &Worker, work: impl Future<Output = ()> + Send + 'static) {
     let mut work: Epilogue = Box::pin(work);
     let polled = worker.with_bus(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop())));
     if polled.is_pending() {
@@ -34,13 +34,25 @@ fn conclude(worker: &Worker, work: impl Future<Output = ()> + Send + 'static) {
     }
 }
 
-/// A slot of the ledger, given back when dropped.
+/// What becomes of a slot when its session is over.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    /// It was not given yet: the newcomer may still be waiting for a victim.
+    Withdraw,
+    /// It is free again.
+    Release,
+    /// It is kept so long for whoever shows this token.
+    Detach([u8; 32], Duration),
+}
+
+/// A slot of the ledger, given back or detached when dropped.
 pub struct Slot {
     worker: Rc<Worker>,
     user: UserId,
     holder: Holder,
-    /// The ledger said that it is held; before that, the newcomer may still be waiting for a victim.
-    held: bool,
+    fate: Fate,
+    /// The ledger's name of the token that resumes the session; `None` where it cannot be resumed.
+    token: Option<[u8; 32]>,
     /// The generation of the node's fence when it was asked for.
     fence: u64,
     /// Asked for in the name of a new life of the node, and not answered yet.
@@ -51,17 +63,48 @@ impl Slot {
     /// A slot that is about to be asked for.
     #[must_use]
     pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
-        worker.node.registry.expect(holder.sid);
         let fence = worker.node.fence.generation();
-        Self { worker: Rc::clone(worker), user, holder, held: false, fence, renaming: None }
+        Self::new(worker, user, holder, Fate::Withdraw, fence)
+    }
+
+    /// A slot that was won with a resume token of this name, which wins it again if the session does not begin; it was
+    /// asked for in this generation of the fence.
+    #[must_use]
+    pub fn resumed(worker: &Rc<Worker>, user: UserId, holder: Holder, shown: [u8; 32], fence: u64) -> Self {
+        let window = worker.node.config.session.resume_window;
+        Self::new(worker, user, holder, Fate::Detach(shown, window), fence)
+    }
+
+    fn new(worker: &Rc<Worker>, user: UserId, holder: Holder, fate: Fate, fence: u64) -> Self {
+        worker.node.registry.expect(&holder);
+        Self { worker: Rc::clone(worker), user, holder, fate, token: None, fence, renaming: None }
     }
 
     /// The ledger has given it.
     #[must_use]
     pub fn held(mut self) -> Self {
         self.worker.node.bus.forget_slot(self.holder.sid);
-        self.held = true;
+        self.fate = Fate::Release;
         self
+    }
+
+    /// The session begins, and its client is about to be told the token of this name.
+    pub fn begins(&mut self, token: Option<[u8; 32]>) {
+        self.token = token;
+        self.detach(self.worker.node.config.session.resume_window);
+    }
+
+    /// The session is over for good.
+    pub fn ends(&mut self) {
+        self.fate = Fate::Release;
+    }
+
+    /// The session can be resumed so long when it is over, if it can at all.
+    fn detach(&mut self, window: Duration) {
+        self.fate = match self.token {
+            Some(token) if !window.is_zero() => Fate::Detach(token, window),
+            _ => Fate::Release,
+        };
     }
 
     /// Who holds it.
@@ -79,13 +122,13 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if !self.held {
+        if matches!(self.fate, Fate::Withdraw) {
             self.worker.node.bus.forget_slot(self.holder.sid);
         }
-        self.worker.node.registry.forget(self.holder.sid);
+        self.worker.node.registry.forget(&self.holder);
         for holder in self.renaming.take().into_iter().chain([self.holder.clone()]) {
             let node = Arc::clone(&self.worker.node);
-            conclude(&self.worker, give_back(node, self.user.clone(), holder, self.held));
+            conclude(&self.worker, give_back(node, self.user.clone(), holder, self.fate));
         }
     }
 }
@@ -93,14 +136,14 @@ impl Drop for Slot {
 /// Waits before further tries to give something back, in seconds: a store that was away for a minute leaks no slot.
 pub(crate) const RETRIES: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
-async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, held: bool) {
-    if !try_give_back(&node, &user, &holder, held).await {
+async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, fate: Fate) {
+    if !try_give_back(&node, &user, &holder, fate).await {
         let again = Arc::clone(&node);
         // its timers have to be the background's own, and not a worker's
         node.background(Box::pin(async move {
             for wait in RETRIES {
                 actix_rt::time::sleep(Duration::from_secs(wait)).await;
-                if try_give_back(&again, &user, &holder, held).await {
+                if try_give_back(&again, &user, &holder, fate).await {
                     return;
                 }
             }
@@ -108,19 +151,26 @@ async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, held: bool) {
     }
 }
 
+/// Frees a slot that no session of this node has.
+pub(super) async fn free(node: &Node, user: &UserId, holder: &Holder) {
+    // one that fails stays until this node's life is reaped
+    try_give_back(node, user, holder, Fate::Release).await;
+}
+
 /// False when the store did not answer.
-async fn try_give_back(node: &Node, user: &UserId, holder: &Holder, held: bool) -> bool {
+async fn try_give_back(node: &Node, user: &UserId, holder: &Holder, fate: Fate) -> bool {
     let ledger = &node.stores.ledger;
-    let answer = if held {
-        ledger.release(user.clone(), holder.clone()).await
-    } else {
-        ledger.withdraw(user.clone(), holder.clone()).await
+    let answer = match fate {
+        Fate::Withdraw => ledger.withdraw(user.clone(), holder.clone()).await,
+        Fate::Release => ledger.release(user.clone(), holder.clone()).await,
+        Fate::Detach(token, window) => ledger.detach(user.clone(), holder.clone(), token, window).await,
     };
     match answer {
         Ok(released) => {
             let passed_to = released.passed.as_ref().map(|p| p.to.sid);
             if let Some(seq) = released.seq {
-                SlotReleased { session: holder.sid, user, seq, passed_to }.emit();
+                let detached = matches!(fate, Fate::Detach(..)) && passed_to.is_none();
+                SlotReleased { session: holder.sid, user, seq, passed_to, detached }.emit();
             }
             if let Some(passed) = released.passed
                 && let Err(fault) = node.stores.bus.send(passed.to.node.clone(), NodeMail::Passed(passed)).await
@@ -182,6 +232,23 @@ impl Place {
         self.slot.holder()
     }
 
+    /// Whose it is.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        &self.user
+    }
+
+    /// What the ledger knows the session's resume token by.
+    #[must_use]
+    pub fn token(&self) -> Option<[u8; 32]> {
+        self.slot.token
+    }
+
+    /// How long the session can be resumed when it is over; `None`: not at all.
+    pub fn outlived_by(&mut self, window: Option<Duration>) {
+        self.slot.detach(window.unwrap_or_default());
+    }
+
     /// The node's life changed: the holder to ask the ledger for, unless that is done or under way.
     pub fn rename(&mut self, epoch: NodeEpoch) -> Option<Holder> {
         if self.slot.renaming.is_some() || self.slot.holder.epoch == epoch {
@@ -206,15 +273,22 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         let node = &self.worker.node;
+        let rooms = self.peer.rooms.take();
+        // before the registry forgets it: whoever resumes the session enters rooms behind this
+        let parting = (!rooms.is_empty()).then(|| node.registry.part(self.peer.sid));
         node.registry.remove(&self.user, self.slot.holder());
         let mut owed = self.owed.take();
-        for room in self.peer.rooms.take() {
+        for room in rooms {
             let last = self.worker.hub.leave(&room, &self.peer);
             let joining = owed.iter().position(|(of, _)| of.as_ref() == Some(&room));
             let after = joining.map(|at| owed.swap_remove(at).1);
             let epoch = self.slot.holder.epoch;
             let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last, epoch, after };
-            conclude(&self.worker, leaving.run(room, self.peer.sid, self.user.clone()));
+            let (leaving, parting) = (leaving.run(room, self.peer.sid, self.user.clone()), parting.clone());
+            conclude(&self.worker, async move {
+                leaving.await;
+                drop(parting);
+            });
         }
         for (_, work) in owed {
             conclude(&self.worker, async move { drop(work.await) });

@@ -17,7 +17,9 @@ pub enum Due {
     Rotate,
     /// The token ran out.
     Expired,
-    /// Close: no pong, idle, or as old as a session may get.
+    /// Close: no pong came. The session may go on elsewhere.
+    Silent,
+    /// Close for good: idle, or as old as a session may get.
     Close(Close, &'static str),
 }
 
@@ -40,9 +42,16 @@ pub struct Liveness {
 }
 
 impl Liveness {
-    /// A session that begins at `now` with a token good until `expires`.
+    /// A connection that begins at `now` with a token good until `expires`, of a session that counts since `since`.
     #[must_use]
-    pub fn new(rules: &model::Session, csrf: &model::Csrf, now: Mono, wall: UnixMs, expires: UnixMs) -> Self {
+    pub fn new(
+        rules: &model::Session,
+        csrf: &model::Csrf,
+        now: Mono,
+        wall: UnixMs,
+        expires: UnixMs,
+        since: UnixMs,
+    ) -> Self {
         Self {
             heard: now,
             active: now,
@@ -50,7 +59,7 @@ impl Liveness {
             expires: moment(now, wall, expires),
             warned: false,
             rotate: now.after(csrf.rotate),
-            end: now.after(rules.absolute_timeout),
+            end: moment(now, wall, since.after(rules.absolute_timeout)),
             next: now,
         }
     }
@@ -103,7 +112,7 @@ impl Liveness {
         if let Some(sent) = self.pinged
             && now >= Mono(sent / 1_000_000).after(rules.pong_timeout)
         {
-            return Some(Due::Close(Close::Timeout, "no pong"));
+            return Some(Due::Silent);
         }
         if !self.warned && now.after(rules.expiry_warning) >= self.expires {
             self.warned = true;
@@ -167,6 +176,7 @@ mod tests {
             expiry_warning: seconds(60),
             close_timeout: seconds(5),
             max_rooms: 64,
+            resume_window: Duration::from_secs(120),
         };
         (session, Csrf { exempt: vec![], rotate: seconds(1_000), grace: seconds(60) })
     }
@@ -182,7 +192,7 @@ mod tests {
 
     fn begin(expires_s: u64) -> Liveness {
         let (session, csrf) = rules();
-        Liveness::new(&session, &csrf, Mono(0), UnixMs(0), UnixMs(expires_s * 1_000))
+        Liveness::new(&session, &csrf, Mono(0), UnixMs(0), UnixMs(expires_s * 1_000), UnixMs(0))
     }
 
     #[test]
@@ -192,7 +202,7 @@ mod tests {
         assert_eq!(live.next(), Mono(25_000));
         assert_eq!(due(&mut live, 25), Some(Due::Ping(at(25).1.to_be_bytes())));
         assert_eq!(due(&mut live, 44), None, "one ping at a time");
-        assert_eq!(due(&mut live, 45), Some(Due::Close(Close::Timeout, "no pong")));
+        assert_eq!(due(&mut live, 45), Some(Due::Silent));
     }
 
     #[test]
@@ -225,6 +235,16 @@ mod tests {
     }
 
     #[test]
+    fn a_resumed_session_is_as_old_as_it_was() {
+        let (session, csrf) = rules();
+        let begun = UnixMs(9_000_000);
+        let mut live =
+            Liveness::new(&session, &csrf, Mono(0), begun.after(Duration::from_secs(3_599)), UnixMs(u64::MAX), begun);
+        assert_eq!(due(&mut live, 0), None);
+        assert_eq!(due(&mut live, 1), Some(Due::Close(Close::Timeout, "absolute timeout")));
+    }
+
+    #[test]
     fn pongs_do_not_make_an_idle_session_active_and_nothing_outlives_the_absolute_timeout() {
         let mut live = begin(100_000);
         live.heard(at(299).0);
@@ -243,7 +263,7 @@ mod tests {
         for second in 0..200u64 {
             if let Some(found) = due(&mut live, second) {
                 assert!(asked <= at(second).0, "{found:?} at {second} s was announced for {asked:?}");
-                if matches!(found, Due::Close(..) | Due::Expired) {
+                if matches!(found, Due::Close(..) | Due::Silent | Due::Expired) {
                     return;
                 }
                 continue;

@@ -15,10 +15,12 @@ use portcullis_common::store::{StoreFault, Stores};
 use super::connection::Order;
 use super::fence::{Fence, Standing};
 use super::membership::Membership;
+use super::purge::purge;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
 use super::talk::Stop;
 use crate::admit::bans::{BanTable, canonical};
+use crate::admit::kicks::{KickTable, ended_user};
 use crate::events::{Fenced, LeaseLapsed, PanicCaught, StoreFailed};
 use crate::metrics::Metrics;
 
@@ -55,6 +57,8 @@ pub struct Estate {
     pub registry: Arc<Registry>,
     /// BanTable and revocations.
     pub bans: Arc<BanTable>,
+    /// Sessions that were ended.
+    pub kicks: Arc<KickTable>,
     /// Node leases, session slots, room members.
     pub stores: Stores,
     /// Counters.
@@ -142,6 +146,10 @@ impl ControlSink for ManagerHandle {
     fn apply(&self, logged: &Logged) {
         // the state first, here and now: after `append` returned no handshake of a banned user succeeds on this node
         self.estate.bans.apply(logged);
+        self.estate.kicks.apply(logged);
+        if let Some((user, until)) = ended_user(logged) {
+            purge(&self.estate.stores.ledger, &self.estate.metrics, user.clone(), until);
+        }
         self.submit(Command::Entry(logged.entry.clone()));
     }
 }

@@ -24,6 +24,15 @@ pub mod connection;
 /// A slot for a newcomer.
 pub mod acquire;
 
+/// What resumes a session.
+pub mod resume;
+
+/// Slots that nobody knows of.
+pub mod orphans;
+
+/// Detached sessions that the control log ends.
+pub mod purge;
+
 /// Which lives of nodes are over.
 pub mod membership;
 

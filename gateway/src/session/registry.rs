@@ -1,6 +1,6 @@
 //! Every live session of the node. Shared by all workers and outside any actor, so that a panic loses no count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,6 +8,7 @@ use actix::Addr;
 use portcullis_common::clock::UnixMs;
 use portcullis_common::ids::{SessionId, TenantId, UserId};
 use portcullis_common::store::session::Holder;
+use tokio::sync::Notify;
 
 use super::connection::Connection;
 use super::peer::PeerId;
@@ -38,47 +39,94 @@ pub struct SessionEntry {
 struct Tables {
     sessions: HashMap<SessionId, Arc<SessionEntry>>,
     users: HashMap<UserId, Vec<SessionId>>,
-    /// Sessions that may have a slot already and have no socket yet; true: it is to end as soon as it begins.
-    coming: HashMap<SessionId, bool>,
+    /// Sessions, by generation, that may have a slot already and have no socket yet; true: it is to end as soon as it
+    /// begins.
+    coming: BTreeMap<(SessionId, u32), bool>,
+    /// Connections that are over and have not left their rooms yet.
+    parting: HashMap<SessionId, u32>,
+}
+
+impl Tables {
+    /// Whether an earlier generation of this holder's session is still in the way.
+    fn is_busy(&self, holder: &Holder) -> bool {
+        let Holder { sid, generation, .. } = holder;
+        self.sessions.get(sid).is_some_and(|entry| entry.holder.generation < *generation)
+            || self.parting.contains_key(sid)
+            || self.coming.range((*sid, 0)..(*sid, *generation)).next().is_some()
+    }
 }
 
 /// Sessions by id and by user, and those under way. Bound: the connection cap of the node. Every call holds the one lock for the length of
 /// its own look-ups; handshakes, kicks and direct messages meet here, room messages never do.
+///
+/// A session that is resumed on the node that has it already has two connections for a moment, told apart by the
+/// holder's generation.
 #[derive(Default)]
-pub struct Registry(Mutex<Tables>);
+pub struct Registry {
+    tables: Mutex<Tables>,
+    /// A connection came to its end.
+    ended: Notify,
+}
 
 impl Registry {
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // a panic elsewhere must not take the registry with it
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A session asks for its slot: it can be doomed from now on.
-    pub fn expect(&self, sid: SessionId) {
-        self.tables().coming.insert(sid, false);
+    pub fn expect(&self, holder: &Holder) {
+        self.tables().coming.insert((holder.sid, holder.generation), false);
     }
 
     /// The session does not come, or is gone.
-    pub fn forget(&self, sid: SessionId) {
-        self.tables().coming.remove(&sid);
+    pub fn forget(&self, holder: &Holder) {
+        self.tables().coming.remove(&(holder.sid, holder.generation));
+        self.ended.notify_waiters();
+    }
+
+    /// Waits until no earlier connection of this session has a socket, a handshake or a room to leave on this node.
+    pub async fn settled(&self, holder: &Holder) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if !self.tables().is_busy(holder) {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// A connection is over; until every clone of the answer is dropped, [`Registry::settled`] waits for it.
+    #[must_use]
+    pub fn part(self: &Arc<Self>, sid: SessionId) -> Parting {
+        *self.tables().parting.entry(sid).or_default() += 1;
+        Parting { registry: Arc::clone(self), sid }
     }
 
     /// The session lost its slot: the entry to tell if it lives; if it is still coming, [`Registry::insert`] says so.
     pub fn doom(&self, holder: &Holder) -> Option<Arc<SessionEntry>> {
         let mut tables = self.tables();
-        if let Some(doomed) = tables.coming.get_mut(&holder.sid) {
+        if let Some(doomed) = tables.coming.get_mut(&(holder.sid, holder.generation)) {
             *doomed = true;
         }
-        tables.sessions.get(&holder.sid).filter(|e| e.holder == *holder).cloned()
+        // the life may differ: the session may just be claiming its slot in a new one
+        tables.sessions.get(&holder.sid).filter(|e| e.holder.generation == holder.generation).cloned()
     }
 
-    /// Adds a session; true when it was doomed on its way here.
+    /// Adds a session; true when it was doomed on its way here, or a later connection of it is here before it.
     #[must_use]
     pub fn insert(&self, entry: Arc<SessionEntry>) -> bool {
         let mut tables = self.tables();
-        let sid = entry.holder.sid;
-        let doomed = tables.coming.remove(&sid).unwrap_or(false);
-        tables.users.entry(entry.user.clone()).or_insert_with(|| Vec::with_capacity(1)).push(sid);
+        let Holder { sid, generation, .. } = entry.holder;
+        let doomed = tables.coming.remove(&(sid, generation)).unwrap_or(false);
+        if tables.sessions.get(&sid).is_some_and(|present| present.holder.generation > generation) {
+            return true;
+        }
+        let of_user = tables.users.entry(entry.user.clone()).or_insert_with(|| Vec::with_capacity(1));
+        if !of_user.contains(&sid) {
+            of_user.push(sid);
+        }
         tables.sessions.insert(sid, entry);
         doomed
     }
@@ -96,6 +144,15 @@ impl Registry {
                 tables.users.remove(user);
             }
         }
+        drop(tables);
+        self.ended.notify_waiters();
+    }
+
+    /// Whether a connection of this session is here, or on its way.
+    #[must_use]
+    pub fn knows(&self, sid: SessionId) -> bool {
+        let tables = self.tables();
+        tables.sessions.contains_key(&sid) || tables.coming.range((sid, 0)..=(sid, u32::MAX)).next().is_some()
     }
 
     /// The session goes on in another life of the node.
@@ -135,5 +192,31 @@ impl Registry {
     #[must_use]
     pub fn count(&self) -> usize {
         self.tables().sessions.len()
+    }
+}
+
+/// See [`Registry::part`].
+pub struct Parting {
+    registry: Arc<Registry>,
+    sid: SessionId,
+}
+
+impl Clone for Parting {
+    fn clone(&self) -> Self {
+        self.registry.part(self.sid)
+    }
+}
+
+impl Drop for Parting {
+    fn drop(&mut self) {
+        let mut tables = self.registry.tables();
+        if let Some(left) = tables.parting.get_mut(&self.sid) {
+            *left -= 1;
+            if *left == 0 {
+                tables.parting.remove(&self.sid);
+            }
+        }
+        drop(tables);
+        self.registry.ended.notify_waiters();
     }
 }

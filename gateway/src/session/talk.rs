@@ -21,6 +21,7 @@ use portcullis_common::wire::reply::{
 use super::connection::{Conversation, End, Next, Turn};
 use super::guard::Place;
 use super::liveness::{Due, Liveness};
+use super::resume::{self, Grant};
 use crate::admit::auth::Identity;
 use crate::admit::subprotocol::Protocol;
 use crate::bus;
@@ -95,6 +96,10 @@ pub struct Session {
     calls: VecDeque<Call>,
     /// When a drain closes it.
     leave_at: Option<Mono>,
+    /// Its client has not shown yet that it has read the `welcome` of a resumed session.
+    unproved: bool,
+    /// It has used up the time that it had.
+    over: bool,
     /// Said with the close frame.
     last_words: Option<Bytes>,
     /// A test asked the next turn to panic.
@@ -105,9 +110,10 @@ pub struct Session {
 impl Session {
     /// A session that has just been admitted.
     #[must_use]
-    pub fn new(identity: Identity, place: Place, client: IpAddr, turn: &Turn<'_, '_>) -> Self {
+    pub fn new(identity: Identity, place: Place, client: IpAddr, resumed: Option<UnixMs>, turn: &Turn<'_, '_>) -> Self {
         let config = &turn.worker.node.config;
-        let live = Liveness::new(&config.session, &config.csrf, turn.now(), turn.wall, identity.expires);
+        let since = resumed.unwrap_or(turn.wall);
+        let live = Liveness::new(&config.session, &config.csrf, turn.now(), turn.wall, identity.expires, since);
         Self {
             identity,
             place,
@@ -116,6 +122,8 @@ impl Session {
             live,
             calls: VecDeque::new(),
             leave_at: None,
+            unproved: resumed.is_some(),
+            over: false,
             last_words: None,
             #[cfg(feature = "fault-injection")]
             fault: false,
@@ -123,7 +131,7 @@ impl Session {
     }
 
     /// Says `welcome`, the first message.
-    pub fn welcome(&mut self, turn: &Turn<'_, '_>) {
+    pub fn welcome(&mut self, grant: Option<&Grant>, turn: &Turn<'_, '_>) {
         let node = &turn.worker.node;
         let config = &node.config;
         let token = self.state.csrf.rotate(node.policy.csrf(), &mut rand::rng(), now(turn));
@@ -133,7 +141,7 @@ impl Session {
             csrf_token: &token,
             expires_at: self.expires_at(turn),
             heartbeat: config.session.ping_interval,
-            resume: None::<ResumeGrant<'_>>,
+            resume: grant.map(|grant| ResumeGrant { token: &grant.text, resumed: self.unproved }),
             limits: WelcomeLimits {
                 message_bytes: config.size.message,
                 rooms: config.session.max_rooms,
@@ -311,8 +319,10 @@ impl Session {
                     let reject = Reject::new(Code::TokenExpired, "the session's token expired");
                     return self.refuse(&reject.closing(Close::Unauthenticated), None, turn);
                 }
+                Due::Silent => return Next::Close(Close::Timeout),
                 Due::Close(close, detail) => {
                     tracing::debug!(event = "deadline", session = %turn.peer.sid, detail);
+                    self.over = true;
                     return Next::Close(close);
                 }
             }
@@ -364,6 +374,9 @@ impl Conversation for Session {
 
     fn event(&mut self, event: Event<'_>, turn: &mut Turn<'_, '_>) -> Next {
         self.live.heard(turn.now());
+        if std::mem::take(&mut self.unproved) {
+            resume::spend(&self.place, turn.worker);
+        }
         match (event, turn.peer.protocol) {
             (Event::Text(text), Protocol::Json) => self.message(Frame::Text(text), turn),
             (Event::Binary(bytes), Protocol::Msgpack) => self.message(Frame::Binary(bytes), turn),
@@ -432,7 +445,10 @@ impl Conversation for Session {
         }
     }
 
-    fn ending(&mut self, end: End, _turn: &mut Turn<'_, '_>) -> Option<Bytes> {
+    fn ending(&mut self, end: End, turn: &mut Turn<'_, '_>) -> Option<Bytes> {
+        let left = Duration::from_millis(self.expires_at(turn).0.saturating_sub(turn.wall.0));
+        let window = turn.worker.node.config.session.resume_window.min(left);
+        self.place.outlived_by(resume::outlives(end, self.over, self.leave_at.is_some()).then_some(window));
         self.place.ending(match end {
             End::Ours(close) => Ended::Closed(close),
             End::Violation(violation) => Ended::Closed(violation.close),

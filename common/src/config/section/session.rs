@@ -28,6 +28,7 @@ pub(super) fn session(mut s: Section<'_>) -> Session {
         expiry_warning: s.or("expiry_warning", secs(60), duration(secs(1)..=HOUR)),
         close_timeout: s.or("close_timeout", secs(5), duration(millis(50)..=secs(60))),
         max_rooms: s.or("max_rooms", 64, integer(1..=10_000)),
+        resume_window: s.or("resume_window", secs(120), duration(secs(0)..=HOUR)),
     }
 }
 

@@ -53,7 +53,7 @@ async fn a_detached_session_resumes_elsewhere_in_the_next_generation(f: Fixture)
     let first = f.held("u", 1, 1).await;
     let detached = f.detach("u", &first, 1, 60_000).await.unwrap();
     let resumed = f.resume(1, 2).await.unwrap();
-    assert_eq!(resumed.previous, first);
+    assert_eq!((resumed.previous, resumed.was_live), (first, false));
     assert_eq!(resumed.holder, Holder { sid: SessionId(1), node: node(2), epoch: life(2), generation: 1 });
     assert!(resumed.seq > detached);
     assert!(f.holds("u", &resumed.holder).await);
@@ -64,7 +64,7 @@ async fn a_session_whose_socket_is_still_there_resumes_too(f: Fixture) {
     f.arm(&first, 1, 100).await.unwrap();
     f.advance(200).await;
     let resumed = f.resume(1, 2).await.expect("the armed token is good while the slot is live");
-    assert_eq!(resumed.previous, first);
+    assert_eq!((&resumed.previous, resumed.was_live), (&first, true));
     assert!(!f.holds("u", &first).await);
 }
 
@@ -86,7 +86,7 @@ async fn resume_takes_no_second_slot_and_keeps_the_sessions_age(f: Fixture) {
     f.held("u", 2, 1).await;
     f.detach("u", &first, 1, 60_000).await.unwrap();
     let since = f.stores.ledger.slots(user("u")).await.unwrap()[0].since;
-    f.resume(1, 2).await.unwrap();
+    assert_eq!(f.resume(1, 2).await.unwrap().since, since);
     let slots = f.stores.ledger.slots(user("u")).await.unwrap();
     assert_eq!((slots.len(), slots[0].holder.sid.0, slots[0].since), (2, 1, since));
 }

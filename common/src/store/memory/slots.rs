@@ -272,12 +272,12 @@ impl UserSlots {
     ) -> Option<Resumed> {
         let token = short(token);
         let entry = self.0.iter_mut().find_map(|entry| entry.redeem(token, now).then_some(entry))?;
-        let previous = entry.holder();
+        let (previous, was_live) = (entry.holder(), !entry.is_detached());
         entry.generation = entry.generation.checked_add(1)?;
         entry.node = node;
         entry.epoch = epoch;
         entry.state = State::Live;
-        Some(Resumed { previous, holder: entry.holder(), seq: seq.next() })
+        Some(Resumed { previous, was_live, holder: entry.holder(), since: entry.since, seq: seq.next() })
     }
 
     pub(super) fn remove(&mut self, sid: SessionId, now: Now, seq: &Seq) -> Option<Slot> {

@@ -216,7 +216,9 @@ impl SessionLedger for RedisLedger {
                 return Ok(None);
             }
             let seq = words.number()?;
-            Ok(Some(Resumed { previous: words.holder()?, holder: words.holder()?, seq }))
+            let previous = words.holder()?;
+            let was_live = words.word()? == "L";
+            Ok(Some(Resumed { previous, was_live, holder: words.holder()?, since: words.time()?, seq }))
         })
     }
 

@@ -82,6 +82,7 @@ pub(in crate::admit) fn config() -> Config {
             expiry_warning: Duration::from_secs(60),
             close_timeout: Duration::from_secs(5),
             max_rooms: 64,
+            resume_window: Duration::from_secs(120),
         },
         size: Size {
             message: 65_536,

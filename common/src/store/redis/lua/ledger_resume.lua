@@ -1,5 +1,5 @@
 -- ARGV 3 the token   4 the newcomer's node   5 its epoch
--- → {} | {seq, holder before, holder now}
+-- → {} | {seq, holder before, L or D before, holder now, since}
 
 local token, node, epoch = ARGV[3], ARGV[4], ARGV[5]
 
@@ -14,13 +14,11 @@ end
 local answer = {}
 for _, slot in ipairs(slots) do
   if wins(slot) and tonumber(slot.generation) < 4294967295 then
-    local seq = next_seq()
-    add(add(answer, slot), {
-      sid = slot.sid, node = node, epoch = epoch, generation = int(tonumber(slot.generation) + 1),
-    })
-    table.insert(answer, 1, int(seq))
+    answer[1] = int(next_seq())
+    add(answer, slot)[6] = slot.state
     slot.token, slot.before, slot.before_ends = token, '-', 0
-    slot.node, slot.epoch, slot.generation = node, epoch, answer[9]
+    slot.node, slot.epoch, slot.generation = node, epoch, int(tonumber(slot.generation) + 1)
+    add(answer, slot)[11] = slot.since
     live(slot)
     break
   end
