@@ -281,6 +281,18 @@ impl Gateway {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status().unwrap();
         assert!(status.success(), "kill -{name}");
+        if name == "STOP" {
+            // a busy machine takes its time to stop the threads, and a thread that runs answers
+            wait::until("every thread to stand", || self.stands().then_some(()));
+        }
+    }
+
+    /// Whether every thread of the process is stopped (`T` in proc(5)).
+    fn stands(&self) -> bool {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();
+        let stat =
+            |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("stat")).ok();
+        tasks.filter_map(stat).all(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T')))
     }
 
     /// The exit status, if the process has ended.
