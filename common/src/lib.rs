@@ -23,3 +23,6 @@ pub mod control;
 
 /// Shared state: role traits, the memory store, the conformance suite.
 pub mod store;
+
+/// Which lives of nodes are there, and which are proved to be over.
+pub mod membership;

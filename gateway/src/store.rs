@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use portcullis_common::clock::Clock;
 use portcullis_common::config::model::{Config, StoreUrl};
 use portcullis_common::config::secret::Secret;
@@ -19,9 +17,6 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::node::StartError;
-
-/// A session's slot must not be forgotten while it lives: kept so much longer than a session may last.
-const SLACK: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
 
 /// An open store.
 pub struct Opened {
@@ -59,11 +54,7 @@ fn rng() -> Box<StdRng> {
 
 async fn fleet(config: &Config, url: &Secret, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
     let epoch = NodeEpoch::random(&mut rand::rng());
-    let (naming_key, keyring) = keys(config)?;
-    let mut options = RedisOptions::new(naming_key);
-    options.prefix.clone_from(&config.store.prefix);
-    options.may_evict = config.store.may_evict;
-    options.keep = options.keep.max(config.session.absolute_timeout + SLACK);
+    let (options, keyring) = keys(config)?;
     let at = |problem: String| StartError::Config(vec![("store.url".to_owned(), problem)]);
     let url = std::str::from_utf8(url.expose()).map_err(|_| at("is not UTF-8".to_owned()))?;
     let store = RedisStore::connect(url, &options).await.map_err(|fault| at(fault.to_string()))?;
@@ -83,27 +74,18 @@ async fn fleet(config: &Config, url: &Secret, clock: &Arc<dyn Clock>) -> Result<
 ///
 /// # Errors
 /// Every problem, with its configuration path; never what is in a file.
-pub fn keys(config: &Config) -> Result<([u8; 32], Keyring), StartError> {
-    let store = &config.store;
-    let naming = text(store.naming_key_file.as_deref()).and_then(|text| naming_key(&text));
-    let cluster =
-        text(store.cluster_key_file.as_deref()).and_then(|text| Keyring::parse(&text).map_err(|bad| bad.to_string()));
-    match (naming, cluster) {
-        (Ok(naming), Ok(cluster)) => Ok((naming, cluster)),
-        (naming, cluster) => {
-            let problem = |key: &str, problem: Option<String>| problem.map(|p| (format!("store.{key}"), p));
-            let both = [problem("naming_key_file", naming.err()), problem("cluster_key_file", cluster.err())];
-            Err(StartError::Config(both.into_iter().flatten().collect()))
-        }
+pub fn keys(config: &Config) -> Result<(RedisOptions, Keyring), StartError> {
+    let options = RedisOptions::configured(&config.store, config.session.absolute_timeout);
+    let keyring = text(config.store.cluster_key_file.as_deref())
+        .and_then(|text| Keyring::parse(&text).map_err(|bad| bad.to_string()))
+        .map_err(|problem| ("store.cluster_key_file".to_owned(), problem));
+    match (options, keyring) {
+        (Ok(options), Ok(keyring)) => Ok((options, keyring)),
+        (options, keyring) => Err(StartError::Config([options.err(), keyring.err()].into_iter().flatten().collect())),
     }
 }
 
 fn text(file: Option<&Path>) -> Result<String, String> {
     let file: PathBuf = file.ok_or("is missing")?.to_owned();
     std::fs::read_to_string(file).map_err(|e| format!("cannot be read: {}", e.kind()))
-}
-
-fn naming_key(text: &str) -> Result<[u8; 32], String> {
-    let bytes = STANDARD.decode(text.trim()).map_err(|_| "is not base 64")?;
-    bytes.try_into().map_err(|_| "does not hold 32 bytes".to_owned())
 }

@@ -7,7 +7,7 @@ use config::Value;
 
 use super::error::{ConfigErrors, Report};
 use super::file::{self, Files};
-use super::model::Config;
+use super::model::{Config, CoordinatorConfig};
 use super::read::Section;
 use super::{check, layer, section};
 
@@ -26,20 +26,7 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         base: &Path,
     ) -> Result<Self, ConfigErrors> {
-        let Some(path) = file else {
-            return Self::parse(None, env, base);
-        };
-        let name = path.display().to_string();
-        let text = file::read(path, file::MAX_FILE)
-            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "names a file that is not UTF-8".to_owned()));
-        match text {
-            Ok(text) => Self::parse_named(Some(&text), env, base, &name),
-            Err(problem) => {
-                let report = Report::default();
-                report.refuse(name, problem);
-                report.finish(None)
-            }
-        }
+        load(file, env, base, read)
     }
 
     /// [`Config::load`], of a text already read.
@@ -51,30 +38,86 @@ impl Config {
         env: impl Iterator<Item = (String, String)>,
         base: &Path,
     ) -> Result<Self, ConfigErrors> {
-        Self::parse_named(text, env, base, "configuration")
+        parse(text, env, base, "configuration", read)
+    }
+}
+
+impl CoordinatorConfig {
+    /// As [`Config::load`], of what a coordinator needs: what else the file says is for the gateways to judge.
+    ///
+    /// # Errors
+    /// As [`Config::load`]; a store that no other process can see, too.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        base: &Path,
+    ) -> Result<Self, ConfigErrors> {
+        load(file, env, base, read_coordinator)
     }
 
-    fn parse_named(
+    /// As [`Config::parse`].
+    ///
+    /// # Errors
+    /// As [`CoordinatorConfig::load`].
+    pub fn parse(
         text: Option<&str>,
         env: impl Iterator<Item = (String, String)>,
         base: &Path,
-        name: &str,
     ) -> Result<Self, ConfigErrors> {
-        let env: BTreeMap<String, String> = env.collect();
-        let report = Report::default();
-        let tree = layer::tree(text, &env, name, &report);
-        if !report.sound(name) {
-            return report.finish(None);
-        }
-        // An absolute base keeps the paths in the model true wherever the process goes.
-        let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
-        let host = match env.get("HOSTNAME") {
-            Some(host) => host.clone(),
-            None => std::fs::read_to_string("/etc/hostname").unwrap_or_default(),
-        };
-        let config = read(&tree, Files { base: &base }, &host, &report);
-        report.finish(Some(config))
+        parse(text, env, base, "configuration", read_coordinator)
     }
+}
+
+/// What is read of a tree: the whole of it, or one program's part.
+type Read<T> = fn(&Value, Files<'_>, &str, &Report) -> T;
+
+fn load<T>(
+    file: Option<&Path>,
+    env: impl Iterator<Item = (String, String)>,
+    base: &Path,
+    read: Read<T>,
+) -> Result<T, ConfigErrors> {
+    let Some(path) = file else {
+        return parse(None, env, base, "configuration", read);
+    };
+    let name = path.display().to_string();
+    let text = file::read(path, file::MAX_FILE)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "names a file that is not UTF-8".to_owned()));
+    match text {
+        Ok(text) => parse(Some(&text), env, base, &name, read),
+        Err(problem) => {
+            let report = Report::default();
+            report.refuse(name, problem);
+            report.finish(None)
+        }
+    }
+}
+
+fn parse<T>(
+    text: Option<&str>,
+    env: impl Iterator<Item = (String, String)>,
+    base: &Path,
+    name: &str,
+    read: Read<T>,
+) -> Result<T, ConfigErrors> {
+    let env: BTreeMap<String, String> = env.collect();
+    let report = Report::default();
+    let tree = layer::tree(text, &env, name, &report);
+    if !report.sound(name) {
+        return report.finish(None);
+    }
+    // An absolute base keeps the paths in the model true wherever the process goes.
+    let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
+    let host = match env.get("HOSTNAME") {
+        Some(host) => host.clone(),
+        None => std::fs::read_to_string("/etc/hostname").unwrap_or_default(),
+    };
+    let config = read(&tree, Files { base: &base }, &host, &report);
+    report.finish(Some(config))
+}
+
+fn read_coordinator(tree: &Value, files: Files<'_>, host: &str, report: &Report) -> CoordinatorConfig {
+    section::read_coordinator(Section::root(tree, report), files, host)
 }
 
 fn read(tree: &Value, files: Files<'_>, host: &str, report: &Report) -> Config {

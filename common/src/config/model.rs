@@ -42,6 +42,8 @@ pub struct Config {
     pub operator: Vec<Operator>,
     /// Logging.
     pub log: Log,
+    /// The coordinator's own; a gateway only checks it.
+    pub coordinator: Coordinator,
     /// `portcullis-gateway dev`: the demo page and its token issuer are served. Never set by a file.
     pub dev: bool,
 }
@@ -433,6 +435,30 @@ pub struct Operator {
     pub role: OperatorRole,
     /// What their commands are signed with; no two operators share one.
     pub public_key: PublicKey,
+}
+
+/// `[coordinator]`
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    /// What people call it (default: the host name).
+    pub id: NodeId,
+    /// Health and metrics (default `127.0.0.1:9091`).
+    pub listen: SocketAddr,
+    /// How long a leader leads without renewing, which is how long another waits before it takes over (default 10 s).
+    pub lease: Duration,
+}
+
+/// What a coordinator needs of the configuration: so it runs without the certificates and secrets of the gateways.
+#[derive(Debug, Clone)]
+pub struct CoordinatorConfig {
+    /// Its own section.
+    pub coordinator: Coordinator,
+    /// Where shared state lives.
+    pub store: Store,
+    /// `session.absolute_timeout`: how long what a session has in the store must be kept.
+    pub longest_session: Duration,
+    /// Logging.
+    pub log: Log,
 }
 
 /// `[log]`

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::address::write_origin;
 use super::model::{
-    Config, Issuer, KeySource, Limit, MessageRule, OnLimit, OnStoreLoss, RoomRule, Route, StoreUrl, TlsMode,
-    TlsVersion, UserReach,
+    Config, Coordinator, CoordinatorConfig, Issuer, KeySource, Limit, Log, MessageRule, OnLimit, OnStoreLoss, RoomRule,
+    Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
 };
 use super::section::{ALGORITHMS, SCOPES};
 use super::unit::{write_duration, write_rate, write_size};
@@ -102,8 +102,22 @@ impl Config {
     }
 }
 
+impl CoordinatorConfig {
+    /// [`Config::to_toml`], of what a coordinator reads.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let mut page = Page("# What the coordinator reads of the configuration; secrets are left out.\n".to_owned());
+        coordinator(&mut page, &self.coordinator);
+        store(&mut page, &self.store);
+        page.head("[session]");
+        page.time("absolute_timeout", self.longest_session);
+        log(&mut page, &self.log);
+        page.0
+    }
+}
+
 fn process(page: &mut Page, config: &Config) {
-    let Config { node, listen, tls, store, log, .. } = config;
+    let Config { node, listen, tls, .. } = config;
     page.head("[node]");
     page.text("id", node.id.as_str());
     page.plain("workers", node.workers);
@@ -130,6 +144,12 @@ fn process(page: &mut Page, config: &Config) {
     page.text("min_version", if tls.min_version == TlsVersion::V13 { "1.3" } else { "1.2" });
     page.plain("insecure", tls.insecure);
     page.time("hsts_max_age", tls.hsts_max_age);
+    store(page, &config.store);
+    log(page, &config.log);
+    coordinator(page, &config.coordinator);
+}
+
+fn store(page: &mut Page, store: &Store) {
     page.head("[store]");
     match &store.url {
         StoreUrl::Memory => page.text("url", "memory:"),
@@ -140,6 +160,16 @@ fn process(page: &mut Page, config: &Config) {
     page.maybe("cluster_key_file", store.cluster_key_file.as_ref().map(|p| p.to_string_lossy()));
     page.maybe("naming_key_file", store.naming_key_file.as_ref().map(|p| p.to_string_lossy()));
     page.plain("may_evict", store.may_evict);
+}
+
+fn coordinator(page: &mut Page, coordinator: &Coordinator) {
+    page.head("[coordinator]");
+    page.text("id", coordinator.id.as_str());
+    page.text("listen", coordinator.listen.to_string());
+    page.time("lease", coordinator.lease);
+}
+
+fn log(page: &mut Page, log: &Log) {
     page.head("[log]");
     page.text("filter", &log.filter);
     page.plain("json", log.json);

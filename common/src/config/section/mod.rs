@@ -8,10 +8,10 @@ pub(super) use message::RESERVED;
 
 use super::error::Report;
 use super::file::Files;
-use super::model::Config;
+use super::model::{Config, CoordinatorConfig, StoreUrl};
 use super::read::Section;
 
-/// `[node] [listen] [tls] [store] [log]`
+/// `[node] [listen] [tls] [store] [log] [coordinator]`
 mod process;
 
 /// `[auth]`
@@ -34,8 +34,21 @@ mod operator;
 
 /// Every top-level key.
 pub(super) const SECTIONS: &[&str] = &[
-    "node", "listen", "tls", "store", "auth", "origin", "session", "size", "csrf", "limit", "room", "message",
-    "operator", "log",
+    "node",
+    "listen",
+    "tls",
+    "store",
+    "auth",
+    "origin",
+    "session",
+    "size",
+    "csrf",
+    "limit",
+    "room",
+    "message",
+    "operator",
+    "log",
+    "coordinator",
 ];
 
 const fn millis(n: u64) -> Duration {
@@ -66,8 +79,28 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         message: message::messages(&mut root),
         operator: operator::operators(&mut root),
         log: process::log(root.child("log")),
+        coordinator: process::coordinator(root.child("coordinator"), host),
         dev: false,
     }
+}
+
+/// Reads what a coordinator needs; of the other sections only the names count. The result is meaningful only if nothing
+/// was refused.
+pub(super) fn read_coordinator(mut root: Section<'_>, files: Files<'_>, host: &str) -> CoordinatorConfig {
+    for name in SECTIONS {
+        root.has(name);
+    }
+    let config = CoordinatorConfig {
+        coordinator: process::coordinator(root.child("coordinator"), host),
+        store: process::store(root.child("store"), files),
+        longest_session: session::session(root.child("session")).absolute_timeout,
+        log: process::log(root.child("log")),
+    };
+    if config.store.url == StoreUrl::Memory {
+        let problem = "is \"memory:\", which no other process can see: a coordinator needs the Redis of its gateways";
+        root.report().refuse_together(&["store"], "store.url", problem);
+    }
+    config
 }
 
 /// Roles: words, since a role claim may be one string with spaces.

@@ -1,10 +1,10 @@
-//! `[node] [listen] [tls] [store] [log]`: the process and its surroundings.
+//! `[node] [listen] [tls] [store] [log] [coordinator]`: the process and its surroundings.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::address::{network, socket};
 use super::super::file::Files;
-use super::super::model::{Listen, Log, Node, Store, StoreUrl, Tls, TlsMode, TlsVersion};
+use super::super::model::{Coordinator, Listen, Log, Node, Store, StoreUrl, Tls, TlsMode, TlsVersion};
 use super::super::read::Section;
 use super::super::secret::Secret;
 use super::super::unit::duration;
@@ -14,13 +14,26 @@ use crate::ids::NodeId;
 
 pub(super) fn node(mut s: Section<'_>, host: &str) -> Node {
     let cores = std::thread::available_parallelism().map_or(1, usize::from).min(64);
-    let legal = "letters, digits, `.`, `-` and `_` are";
-    let id = s.optional("id", |v| NodeId::parse(text(v)?).map_err(|bad| format!("{bad}; at most 63 {legal} legal")));
     Node {
-        id: id.unwrap_or_else(|| node_id(host)),
+        id: id(&mut s, host),
         workers: s.or("workers", cores, integer(1..=64)),
         drain_deadline: s.or("drain_deadline", secs(30), duration(millis(0)..=HOUR)),
         drain_spread: s.or("drain_spread", secs(10), duration(millis(0)..=HOUR)),
+    }
+}
+
+/// The key `id`; the host name where it is not set.
+fn id(s: &mut Section<'_>, host: &str) -> NodeId {
+    let legal = "letters, digits, `.`, `-` and `_` are";
+    let id = s.optional("id", |v| NodeId::parse(text(v)?).map_err(|bad| format!("{bad}; at most 63 {legal} legal")));
+    id.unwrap_or_else(|| node_id(host))
+}
+
+pub(super) fn coordinator(mut s: Section<'_>, host: &str) -> Coordinator {
+    Coordinator {
+        id: id(&mut s, host),
+        listen: s.or("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 9091)), socket),
+        lease: s.or("lease", secs(10), duration(secs(2)..=secs(60))),
     }
 }
 

@@ -15,7 +15,11 @@ mod environment;
 /// `print-config` and the example file against the loader.
 mod contract;
 
+/// What a coordinator reads.
+mod coordinator;
+
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 

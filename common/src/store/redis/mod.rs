@@ -19,6 +19,9 @@ use super::{Custody, Stores};
 /// Names of keys.
 mod keys;
 
+/// How to use the Redis of a configuration.
+mod settings;
+
 /// The connection.
 mod link;
 
