@@ -34,6 +34,6 @@ browser: ## the demo page in a real Chromium
 	$(CARGO) build --locked -p portcullis-gateway
 	scripts/browser.sh
 
-cluster: ## Redis and two gateways on this machine, until Ctrl-C (no coordinator in this version)
-	$(CARGO) build --locked -p portcullis-gateway
+cluster: ## Redis, two gateways and a coordinator on this machine, until Ctrl-C
+	$(CARGO) build --locked -p portcullis-gateway -p portcullis-coordinator
 	scripts/cluster.sh

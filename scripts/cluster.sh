@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Redis and two gateways on this machine, until Ctrl-C. State and logs are in out/cluster; nothing outlives the script.
+# Redis, two gateways and a coordinator on this machine, until Ctrl-C. State and logs are in out/cluster; nothing outlives the script.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/need.sh
@@ -7,13 +7,14 @@ cd "$(dirname "$0")/.."
 need "redis-server" redis-server redis-server --version
 
 GATEWAY="${GATEWAY:-target/debug/portcullis-gateway}"
+COORDINATOR="${COORDINATOR:-target/debug/portcullis-coordinator}"
 REDIS_PORT="${REDIS_PORT:-6390}"
 dir="$PWD/out/cluster"
 pids=()
 
 stop() {
   trap - EXIT
-  # gateways first, so that they leave while the store is there
+  # the store last, so that the others can leave it in order
   for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
     kill "${pids[$i]}" 2>/dev/null || true
     wait "${pids[$i]}" 2>/dev/null || true
@@ -60,6 +61,9 @@ join = ["member"]
 publish = ["member"]
 presence = true
 history = { count = 100, age = "10m" }
+[coordinator]
+id = "coordinator-1"
+listen = "127.0.0.1:9093"
 [message.chat]
 roles = ["member"]
 route = "room"
@@ -82,25 +86,35 @@ for n in 1 2; do
   "$GATEWAY" run --config "$dir/gw-$n.toml" >"$dir/gw-$n.log" 2>&1 &
   pids+=($!)
 done
-for n in 1 2; do
+# it reads its part of any gateway's file
+"$COORDINATOR" check-config "$dir/gw-1.toml" >/dev/null
+"$COORDINATOR" run --config "$dir/gw-1.toml" >"$dir/coordinator-1.log" 2>&1 &
+pids+=($!)
+
+# ready NAME PORT
+ready() {
   for ((try = 0; ; try++)); do
-    curl -fs "http://127.0.0.1:909$n/health/ready" >/dev/null && break
+    curl -fs "http://127.0.0.1:$2/health/ready" >/dev/null && break
     if [ $try -ge 100 ]; then
-      echo "gw-$n did not become ready; the end of its log:" >&2
-      tail -n 5 "$dir/gw-$n.log" >&2
+      echo "$1 did not become ready; the end of its log:" >&2
+      tail -n 5 "$dir/$1.log" >&2
       exit 1
     fi
     sleep 0.1
   done
-done
+}
+ready gw-1 9091
+ready gw-2 9092
+ready coordinator-1 9093
 
 cat <<TEXT
 
-A fleet of two is open.
+A fleet of two gateways and a coordinator is open.
 
   Redis   127.0.0.1:$REDIS_PORT
   gw-1    ws://127.0.0.1:8081/ws    http://127.0.0.1:9091/health
   gw-2    ws://127.0.0.1:8082/ws    http://127.0.0.1:9092/health
+  coordinator-1                     http://127.0.0.1:9093/health
   Logs    $dir
 
 Two people, one on each node (any WebSocket client that can set a header):
@@ -109,7 +123,13 @@ Two people, one on each node (any WebSocket client that can set a header):
 
   Authorization: Bearer $(scripts/token.py "$dir/app.secret" bob)
 
+Kill a gateway (kill -9 ${pids[1]} is gw-1) and watch the coordinator find out and clear up:
+
+  curl -s http://127.0.0.1:9093/health
+  curl -s http://127.0.0.1:9093/metrics | grep portcullis_coordinator_reaped
+
 More tokens: scripts/token.py out/cluster/app.secret NAME [ROLE …]
 Stop with Ctrl-C.
 TEXT
-wait -n "${pids[@]}"
+# a gateway that somebody kills to see what happens does not end the fleet
+wait "${pids[0]}"

@@ -9,6 +9,7 @@ use portcullis_common::ids::{NodeEpoch, NodeId, UserId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::control::{ControlEntry, ControlLog, LogId};
 use portcullis_common::store::keyring::Keyring;
+use portcullis_common::store::leader::Fence;
 use portcullis_common::store::record::{Issuer, Sealer};
 use portcullis_common::store::redis::{RedisControl, RedisOptions, RedisStore, Trust};
 use portcullis_common::store::session::Slot;
@@ -19,6 +20,7 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 
 use crate::blocking::{Knock, Raw, Refusal};
+use crate::coordinator::Coordinator;
 use crate::gateway::{Gateway, Setup};
 use crate::tokens;
 use crate::wire_cut::Wire;
@@ -102,6 +104,15 @@ impl Fleet {
     #[must_use]
     pub fn is_full(&self, name: &str) -> bool {
         [&self.a, &self.b].iter().all(|node| knock(node, name).is_err_and(|refusal| refused_for_the_cap(&refusal)))
+    }
+
+    /// A coordinator of this name.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn coordinator(&self, id: &str) -> Coordinator {
+        Coordinator::start(&self.setup, id)
     }
 
     /// A process that has the fleet's keys and no clients.
@@ -210,5 +221,17 @@ impl Operator {
     /// When `user` is no legal name.
     pub fn slots(&self, user: &str) -> Result<Vec<Slot>, StoreFault> {
         self.runtime.block_on(self.stores.ledger.slots(UserId::parse(user).expect("a legal user")))
+    }
+
+    /// Frees what a life of a node left behind, as the leader of this term would.
+    ///
+    /// # Errors
+    /// The store's; it refuses a term that has been followed.
+    ///
+    /// # Panics
+    /// When `node` or `epoch` is none.
+    pub fn reap_as(&self, term: u64, node: &str, epoch: &str) -> Result<usize, StoreFault> {
+        let (node, epoch) = (NodeId::parse(node).expect("a node"), NodeEpoch::parse(epoch).expect("an epoch"));
+        self.runtime.block_on(self.stores.remains.reap_slots(Some(Fence(term)), node, epoch, 1_000))
     }
 }

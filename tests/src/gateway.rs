@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{raw, tokens, wait};
+use crate::{programs, raw, tokens, wait};
 
 /// Rooms, types and issuers that most tests can live with; like the `dev` profile.
 const BASE: &str = r#"
@@ -150,6 +150,12 @@ impl Setup {
     pub fn file(mut self, name: &str, content: &str) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
         self
+    }
+
+    /// The keys laid over the file, as variables.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.keys
     }
 
     /// Writes everything into a directory and answers the path of the configuration.
@@ -351,36 +357,11 @@ pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
 /// The gateway's program with no `PORTCULLIS__` variables; arguments are up to the caller.
 #[must_use]
 pub fn command() -> Command {
-    let mut command = Command::new(binary());
-    for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("PORTCULLIS__")) {
-        command.env_remove(name);
-    }
-    command
+    programs::without_variables(binary())
 }
 
-/// The program beside the test executable, built once a process so that it is never stale.
-/// `PORTCULLIS_GATEWAY_BIN` names another.
-///
-/// # Panics
-/// When it cannot be built.
+/// The program, built once a process. `PORTCULLIS_GATEWAY_BIN` names another.
 pub fn binary() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| {
-        if let Some(path) = std::env::var_os("PORTCULLIS_GATEWAY_BIN") {
-            return path.into();
-        }
-        let me = std::env::current_exe().unwrap();
-        // target/PROFILE/deps/test-0123
-        let profile = me.parent().and_then(Path::parent).unwrap();
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "--quiet", "--package", "portcullis-gateway", "--bin", "portcullis-gateway"]);
-        if profile.file_name().is_some_and(|name| name == "release") {
-            build.arg("--release");
-        }
-        build.arg("--target-dir").arg(profile.parent().unwrap());
-        build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
-        assert!(build.status().unwrap().success(), "the gateway does not build");
-        profile.join("portcullis-gateway")
-    })
+    PATH.get_or_init(|| programs::built("portcullis-gateway", "PORTCULLIS_GATEWAY_BIN"))
 }

@@ -12,9 +12,11 @@
 
 pub mod blocking;
 pub mod client;
+pub mod coordinator;
 pub mod fleet;
 pub mod gateway;
 pub mod inside;
+pub mod programs;
 pub mod raw;
 pub mod stall;
 pub mod tokens;

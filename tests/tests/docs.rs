@@ -97,12 +97,19 @@ fn every_file_that_the_documents_name_exists() {
     assert!(missing.is_empty(), "links that lead nowhere: {missing:#?}");
 }
 
-/// Name → type and labels, as printed. A family without a sample has no labels yet.
+/// What the gateway prints, and the coordinator.
 fn printed() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let metrics = Metrics::new(1);
     portcullis_gateway::events::PanicCaught { part: "hub" }.emit(&metrics);
+    let coordinator = portcullis_coordinator::metrics::Metrics::default();
+    let mut found = families(&metrics.render());
+    found.extend(families(&coordinator.render()));
+    found
+}
+
+/// Name → type and labels, as printed. A family without a sample has no labels yet.
+fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
     let mut found: BTreeMap<String, (String, BTreeSet<String>)> = BTreeMap::new();
-    let text = metrics.render();
     for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
         let (name, kind) = line.split_once(' ').unwrap();
         found.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
@@ -129,4 +136,33 @@ fn the_metrics_document_lists_what_is_printed_and_nothing_else() {
         })
         .collect();
     assert_eq!(documented, printed());
+}
+
+/// What a package of the lock file is built from, however deep.
+fn built_from(lock: &str, package: &str) -> BTreeSet<String> {
+    let block = |name: &str| {
+        let blocks = lock.split("[[package]]\n");
+        blocks.filter(|block| block.starts_with(&format!("name = \"{name}\"\n"))).collect::<String>()
+    };
+    let mut found = BTreeSet::new();
+    let mut next = vec![package.to_owned()];
+    while let Some(name) = next.pop() {
+        let block = block(&name);
+        let lines = block.lines().filter_map(|line| line.trim().strip_prefix('"'));
+        let names = lines.filter_map(|line| line.split(['"', ' ']).next()).map(str::to_owned);
+        next.extend(names.filter(|name| found.insert(name.clone())));
+    }
+    found
+}
+
+#[test]
+fn gateway_and_coordinator_do_not_depend_on_each_other() {
+    let lock = document("Cargo.lock");
+    for (one, other) in
+        [("portcullis-gateway", "portcullis-coordinator"), ("portcullis-coordinator", "portcullis-gateway")]
+    {
+        let from = built_from(&lock, one);
+        assert!(from.contains("portcullis-common") && from.contains("tokio"), "the lock file was not read: {from:?}");
+        assert!(!from.contains(other), "{one} is built from {other}");
+    }
 }
