@@ -303,7 +303,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig::with_cases(600))]
 
         /// Whatever happens: who is gone was absent from every poll over three seconds, all of them answered, three of
         /// them at least, and no silence that may have cost a lease was among or shortly before them.

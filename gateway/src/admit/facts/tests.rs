@@ -99,6 +99,11 @@ pub(in crate::admit) fn config() -> Config {
         room: vec![],
         message: std::collections::BTreeMap::new(),
         operator: Vec::new(),
+        coordinator: Coordinator {
+            id: NodeId::parse("c-1").unwrap(),
+            listen: "127.0.0.1:9091".parse().unwrap(),
+            lease: Duration::from_secs(10),
+        },
         log: Log { filter: "info".into(), json: true },
         dev: false,
     }
