@@ -1,4 +1,4 @@
-//! Going away without hurting anybody: not ready, no accepts, every client told to come back at a time of its own, 1012.
+//! Going away without hurting anybody: not ready, a while for load balancers to notice, no accepts, every client told to come back at a time of its own, 1012.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,16 @@ use crate::session::talk::Stop;
 /// How often the end of a phase is looked for.
 const POLL: Duration = Duration::from_millis(20);
 
-/// Drains the node and stops its servers. Takes at most `node.drain_deadline` and the time for close handshakes.
+/// Drains the node and stops its servers. Takes at most `node.drain_notice`, `node.drain_deadline` and the time for close
+/// handshakes.
 pub async fn drain(node: &Arc<Node>, listening: &Listening) {
+    let notice = node.config.node.drain_notice;
+    if !notice.is_zero() {
+        // whoever a load balancer still sends here is let in as ever
+        node.set_leaving();
+        NodeState { node: node.id(), state: "leaving" }.emit(&node.metrics.draining);
+        actix_rt::time::sleep(notice).await;
+    }
     node.set_draining();
     NodeState { node: node.id(), state: "draining" }.emit(&node.metrics.draining);
     listening.stop_accepting().await;

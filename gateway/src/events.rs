@@ -228,11 +228,11 @@ impl MessageRejected<'_> {
     }
 }
 
-/// A connection was refused before HTTP.
+/// A connection was refused before HTTP: a cap, or no PROXY header where one is due.
 pub struct ConnectionRefused<'a> {
-    /// The TCP peer.
+    /// The TCP peer, or the client that it announced.
     pub peer: IpAddr,
-    /// Which cap.
+    /// Why.
     pub detail: &'a str,
 }
 
@@ -320,7 +320,7 @@ impl HubRefused {
     }
 }
 
-/// The node changed its state: `starting`, `ready`, `draining`, `stopped`.
+/// The node changed its state: `started`, `leaving`, `draining`, `stopped`.
 pub struct NodeState<'a> {
     /// The node.
     pub node: &'a str,
@@ -331,7 +331,7 @@ pub struct NodeState<'a> {
 impl NodeState<'_> {
     /// Log and metric.
     pub fn emit(&self, draining: &Gauge) {
-        draining.set(i64::from(self.state == "draining"));
+        draining.set(i64::from(matches!(self.state, "leaving" | "draining")));
         tracing::info!(event = "node_state", node = self.node, state = self.state);
     }
 }

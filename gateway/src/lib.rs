@@ -70,6 +70,9 @@ pub mod drain;
 /// Health and metrics on the private port.
 pub mod api;
 
+/// A private port, asked from outside.
+pub mod probe;
+
 /// The demo page of the `dev` profile.
 pub mod demo;
 

@@ -1,6 +1,7 @@
 //! `portcullis-gateway`: the command line.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use portcullis_common::config::secret::Secret;
 use portcullis_gateway::demo::DemoBackend;
 use portcullis_gateway::demo::backend::NodeBackend;
 use portcullis_gateway::node::StartError;
+use portcullis_gateway::probe;
 use portcullis_gateway::run::run;
 use rand::RngCore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,6 +24,9 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 const USAGE: u8 = 64;
 /// The node could not start or run.
 const FAILED: u8 = 70;
+
+/// `health`: it is not, or does not answer. What container engines take for "unhealthy".
+const UNWELL: u8 = 1;
 
 #[derive(Parser)]
 #[command(name = "portcullis-gateway", version, about = "The WebSocket security gateway")]
@@ -52,6 +57,18 @@ enum Verb {
         /// The TOML file
         file: PathBuf,
     },
+    /// Ask a running node on its private port whether newcomers may be sent to it: exit code 0, or 1 with the reasons
+    Health {
+        /// The TOML file that it runs with, which says where its private port is
+        #[arg(long, conflicts_with = "address", required_unless_present = "address")]
+        config: Option<PathBuf>,
+        /// The address of its private port
+        #[arg(long)]
+        address: Option<SocketAddr>,
+        /// Ask whether it is alive instead
+        #[arg(long)]
+        live: bool,
+    },
     /// Print the configuration in effect, secrets left out; without file and variables: the commented example
     PrintConfig {
         /// The TOML file; without it: the environment alone
@@ -73,6 +90,7 @@ fn main() -> ExitCode {
         Verb::Run { config } => load(Some(&config)).and_then(|config| serve(config, false)),
         Verb::Dev { port, private_port } => dev(port, private_port).and_then(|config| serve(config, true)),
         Verb::CheckConfig { file } => load(Some(&file)).and_then(|config| check(config, &file)),
+        Verb::Health { config, address, live } => health(config.as_deref(), address, live),
         Verb::PrintConfig { file } => print_config(file.as_deref()),
     };
     match outcome {
@@ -131,6 +149,19 @@ fn check(config: Config, file: &Path) -> Result<(), Failure> {
     portcullis_gateway::node::check(&config).map_err(Failure::from)?;
     say(&format!("{}: good", file.display()));
     Ok(())
+}
+
+fn health(file: Option<&Path>, address: Option<SocketAddr>, live: bool) -> Result<(), Failure> {
+    let address = match address {
+        Some(address) => address,
+        None => load(file)?.listen.private,
+    };
+    let path = if live { "/health/live" } else { "/health/ready" };
+    match probe::ask(address, path) {
+        Ok(answer) if answer.status == 200 => Ok(()),
+        Ok(answer) => Err(Failure { code: UNWELL, text: format!("{}: {}", answer.status, answer.body) }),
+        Err(error) => Err(Failure { code: UNWELL, text: format!("{address}: {error}") }),
+    }
 }
 
 /// Lines that may wait to be written; a flood of events loses lines rather than blocking a worker.

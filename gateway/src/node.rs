@@ -74,6 +74,7 @@ pub struct Node {
     pub addresses: AddressTable,
     /// Connections, all and by address.
     pub caps: Arc<ConnectionCaps>,
+    leaving: AtomicBool,
     draining: AtomicBool,
     drain_asked: Arc<Notify>,
     /// Background work that is not over.
@@ -184,6 +185,7 @@ impl Node {
             vitals,
             membership: Arc::default(),
             bus: Arc::new(bus),
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drain_asked: Arc::default(),
             debts: Arc::default(),
@@ -263,6 +265,11 @@ impl Node {
         self.draining.load(Ordering::Acquire)
     }
 
+    /// From now on the node says that it is not ready; it still admits.
+    pub fn set_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
     /// From now on new sessions are refused.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
@@ -323,12 +330,6 @@ impl Node {
         Reject::new(Code::Unauthenticated, detail)
     }
 
-    /// Whether this process ends TLS on its public port.
-    #[must_use]
-    pub fn ends_tls(&self) -> bool {
-        self.config.tls.mode == TlsMode::Required
-    }
-
     /// The same for plain HTTP, where the connection is not at hand.
     #[must_use]
     pub fn hsts_for_http(&self) -> Option<Duration> {
@@ -357,7 +358,7 @@ impl Node {
     #[must_use]
     pub fn not_ready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
-        if self.is_draining() {
+        if self.leaving.load(Ordering::Acquire) || self.is_draining() {
             reasons.push("draining".to_owned());
         }
         reasons.extend(self.vitals.not_ready());

@@ -17,10 +17,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use crate::accept::arrive::{Refused, arrive};
 use crate::accept::io::{Answers, Io};
 use crate::accept::listener::{self, Shutter};
 use crate::accept::tls;
-use crate::events::ConnectionRefused;
 use crate::node::{Node, StartError};
 use crate::worker::Worker;
 use crate::{answer, api, http, upgrade};
@@ -139,6 +139,9 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
                 .client_request_timeout(timeout)
                 .client_disconnect_timeout(timeout)
                 .keep_alive(KeepAlive::Timeout(timeout))
+                .on_connect_ext(|io: &Io, data| {
+                    data.insert(*io.link());
+                })
                 .upgrade(fn_service(move |(request, framed): (Request, Framed<Io, Codec>)| {
                     actix_rt::spawn(upgrade::run(Rc::clone(&upgrading), request, framed));
                     std::future::ready(Ok::<(), actix_web::Error>(()))
@@ -149,20 +152,19 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
     Ok(server.run())
 }
 
-/// Caps, then TLS; what comes out speaks HTTP.
+/// Caps and PROXY header, then TLS; what comes out speaks HTTP.
 async fn accept(
     worker: Rc<Worker>,
-    tcp: TcpStream,
+    mut tcp: TcpStream,
     tls: Option<TlsAcceptor>,
 ) -> Result<(Io, Option<SocketAddr>), DispatchError> {
     let node = &worker.node;
     let config = &node.config;
     worker.turns.take().await;
-    let peer = tcp.peer_addr().map_err(DispatchError::Io)?;
-    let cap = match node.caps.take(peer.ip()) {
-        Ok(cap) => cap,
-        Err(reject) => {
-            ConnectionRefused { peer: peer.ip(), detail: &reject.detail }.emit(&node.metrics);
+    let (link, cap) = match arrive(node, &mut tcp, tls.is_some()).await {
+        Ok(arrived) => arrived,
+        Err(Refused::Cut(kind)) => return Err(DispatchError::Io(kind.into())),
+        Err(Refused::Full(reject)) => {
             if tls.is_none() {
                 let id = portcullis_common::ids::RequestId::random(&mut rand::rng());
                 let _ = last_word(tcp, &answer::refusal(&reject, id, node.clock.wall(), &[], None));
@@ -174,7 +176,7 @@ async fn accept(
     let head_limit = config.size.request_head.saturating_mul(2);
     let (dresser, turns) = (worker.dresser(), Rc::clone(&worker.turns));
     let Some(tls) = tls else {
-        return Ok((Io::plain(tcp, peer, head_limit, cap, Answers { dresser, turns }), Some(peer)));
+        return Ok((Io::plain(tcp, link, head_limit, cap, Answers { dresser, turns }), Some(link.peer)));
     };
     let handshake = async {
         let mut first = [0u8; 1];
@@ -185,7 +187,7 @@ async fn accept(
         tls.accept(tcp).await
     };
     match actix_rt::time::timeout(config.listen.header_timeout, handshake).await {
-        Ok(Ok(stream)) => Ok((Io::tls(stream, peer, head_limit, cap, Answers { dresser, turns }), Some(peer))),
+        Ok(Ok(stream)) => Ok((Io::tls(stream, link, head_limit, cap, Answers { dresser, turns }), Some(link.peer))),
         Ok(Err(error)) => Err(DispatchError::Io(error)),
         Err(_) => Err(DispatchError::SlowRequestTimeout),
     }

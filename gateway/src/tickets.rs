@@ -19,7 +19,8 @@ use rand::RngCore;
 
 use crate::admit::credential::{self, Token};
 use crate::admit::facts::Head;
-use crate::admit::{network, origin};
+use crate::admit::network::{self, Link};
+use crate::admit::origin;
 use crate::events::StoreFailed;
 use crate::http::refusal;
 use crate::node::Node;
@@ -85,9 +86,8 @@ fn origin_of(head: &Head<'_>, node: &Node) -> Result<Option<header::HeaderValue>
 }
 
 async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<HttpResponse, Reject> {
-    let peer = request.peer_addr().ok_or_else(|| Reject::new(Code::Internal, "no peer address"))?;
-    let tls = node.ends_tls();
-    let client = network::client(head, peer, tls, &node.config.listen, node.config.tls.mode)?;
+    let link = request.conn_data::<Link>().ok_or_else(|| Reject::new(Code::Internal, "a connection without a peer"))?;
+    let client = network::client(head, link, &node.config.listen, node.config.tls.mode)?;
     let now = node.clock.wall();
     node.bans.check_address(client.ip, now)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;

@@ -61,7 +61,7 @@ pub async fn run(worker: Rc<Worker>, request: Request, framed: Framed<Io, Codec>
     let admitted = if worker.node.config.listen.diagnostics_echo && request.path() == crate::echo::PATH {
         return crate::echo::run(worker, request, io).await;
     } else if parts.read_buf.is_empty() {
-        let admission = admit(&worker, &request, &io, request_id);
+        let admission = admit(&worker, &request, &mut io, request_id);
         match actix_rt::time::timeout(ADMISSION, admission).await {
             Ok(result) => result,
             Err(_) => Err(Reject::new(Code::StoreUnavailable, "admission took too long").retry(LINGER)),
@@ -96,11 +96,12 @@ pub async fn refuse(io: &mut Io, answer: &[u8]) {
 }
 
 /// The checks in their order, cheap first.
-async fn admit(worker: &Rc<Worker>, request: &Request, io: &Io, id: RequestId) -> Result<Admitted, Reject> {
+async fn admit(worker: &Rc<Worker>, request: &Request, io: &mut Io, id: RequestId) -> Result<Admitted, Reject> {
     let node = &worker.node;
     let head = Head::of(request.head());
     node.takes_newcomers()?;
-    let client = network::client(&head, io.peer(), io.is_tls(), &node.config.listen, node.config.tls.mode)?;
+    let client = network::client(&head, io.link(), &node.config.listen, node.config.tls.mode)?;
+    io.count_for(client.ip)?;
     node.bans.check_address(client.ip, node.clock.wall())?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     let facts = facts::gather(&head, client, id, &node.config).inspect_err(|reject| {

@@ -66,7 +66,14 @@ impl Wire {
     /// # Errors
     /// The kernel's, and those of the handshake.
     pub fn tls(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<(Self, ClientFacts)> {
-        let mut tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::tls_on(TcpStream::connect_timeout(&address, PATIENCE)?, config)
+    }
+
+    /// The same on a connection made elsewhere.
+    ///
+    /// # Errors
+    /// Those of the handshake.
+    pub fn tls_on(mut tcp: TcpStream, config: Arc<ClientConfig>) -> std::io::Result<(Self, ClientFacts)> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("localhost").map_err(|e| std::io::Error::new(ErrorKind::InvalidInput, e))?;
         let mut connection =

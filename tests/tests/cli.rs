@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
 use portcullis_tests::client::{Dial, Refused};
-use portcullis_tests::gateway::{Setup, command, free_port, free_ports};
+use portcullis_tests::gateway::{Gateway, Setup, command, free_port, free_ports};
 use portcullis_tests::{raw, tokens, wait};
 
 fn run(command: &mut Command) -> (Option<i32>, String, String) {
@@ -151,4 +151,31 @@ async fn dev_prints_where_to_go_and_a_token_that_works() {
     if let Err(panic) = result {
         std::panic::resume_unwind(panic);
     }
+}
+
+#[test]
+fn a_probe_without_a_shell_says_whether_a_node_is_well() {
+    let mut gateway = Gateway::start(&Setup::default().set("node.drain_notice", "1h"));
+    let address = gateway.private.to_string();
+    let health = |arguments: &[&str]| run(command().arg("health").args(arguments));
+    for arguments in [&["--address", &address][..], &["--address", &address, "--live"]] {
+        assert_eq!(health(arguments), (Some(0), String::new(), String::new()), "{arguments:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = Setup::default().write(dir.path());
+    let by_file = |address: &str| {
+        run(command().args(["health", "--config"]).arg(&file).env("PORTCULLIS__LISTEN__PRIVATE", address)).0
+    };
+    assert_eq!(by_file(&address), Some(0));
+    assert_eq!(by_file(&format!("0.0.0.0:{}", gateway.private.port())), Some(0), "all interfaces: loopback is asked");
+    gateway.signal("TERM");
+    let (code, _, err) =
+        wait::until("it to be unwell", || Some(health(&["--address", &address])).filter(|h| h.0 != Some(0)));
+    assert_eq!(code, Some(1));
+    assert!(err.contains("503") && err.contains("draining"), "{err}");
+    assert_eq!(health(&["--address", &address, "--live"]).0, Some(0), "leaving is not dead");
+    gateway.signal("TERM");
+    gateway.wait_exit(wait::PATIENCE);
+    assert_eq!(health(&["--address", &address]).0, Some(1), "nobody there");
+    assert_eq!(health(&[]).0, Some(64), "which?");
 }

@@ -98,6 +98,27 @@ async fn a_drain_sends_each_client_away_at_a_time_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_node_that_leaves_says_so_and_lets_newcomers_in_until_the_notice_is_over() {
+    let setup = Setup::default().set("node.drain_notice", "3s").set("node.drain_spread", "0s");
+    let mut gateway = Gateway::start(&setup);
+    let mut ada = Client::open(&gateway, &tokens::good("ada")).await;
+    gateway.signal("TERM");
+    wait::until("it to be not ready", || (raw::get(gateway.private, "/health/ready").status == 503).then_some(()));
+    assert_eq!(gateway.metric("portcullis_draining"), 1.0);
+    let mut bob = Client::open(&gateway, &tokens::good("bob")).await;
+    bob.join("lobby").await;
+    ada.check_alive().await;
+    for client in [&mut ada, &mut bob] {
+        client.expect("reconnect").await;
+        assert_eq!(client.closed().await, 1012);
+    }
+    assert_eq!(gateway.wait_exit(Duration::from_secs(10)).code(), Some(0));
+    let states = gateway.events().into_iter().filter(|event| event["event"] == "node_state");
+    let states: Vec<_> = states.map(|event| event["state"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(states, ["started", "leaving", "draining", "stopped"]);
+}
+
+#[tokio::test]
 async fn a_session_works_until_its_time_to_leave_has_come() {
     let setup = Setup::default().set("node.drain_spread", "30s").set("node.drain_deadline", "30s");
     let mut gateway = Gateway::start(&setup);

@@ -53,6 +53,10 @@ fn listeners(config: &Config, report: &Report) {
         let problem = "is the same address and port as listen.public: health and metrics need their own";
         report.refuse_together(&["listen.public"], "listen.private", problem);
     }
+    if listen.proxy_protocol && listen.trusted_proxies.is_empty() {
+        let problem = "is empty, but listen.proxy_protocol takes connections from trusted proxies only: say which";
+        report.refuse_together(&["listen.proxy_protocol", "tls.mode"], "listen.trusted_proxies", problem);
+    }
     if listen.diagnostics_echo && !listen.public.ip().is_loopback() {
         let problem = "answers without any policy, so listen.public must be loopback";
         report.refuse_together(&["listen.public"], "listen.diagnostics_echo", problem);

@@ -57,6 +57,9 @@ pub struct Node {
     pub workers: usize,
     /// How long a drain may take before the remaining sockets are closed (default 30 s).
     pub drain_deadline: Duration,
+    /// For how long a drain goes on admitting newcomers after the node has said that it is not ready, so that load
+    /// balancers notice first (default 0 s).
+    pub drain_notice: Duration,
     /// Over how long the `reconnect` delays of a drain are spread (default 10 s).
     pub drain_spread: Duration,
 }
@@ -70,6 +73,8 @@ pub struct Listen {
     pub private: SocketAddr,
     /// Whose `Forwarded`/`X-Forwarded-For` is believed (default nobody's).
     pub trusted_proxies: Vec<IpNet>,
+    /// Every connection begins with a PROXY protocol v2 header of a trusted proxy; all others are refused (default off).
+    pub proxy_protocol: bool,
     /// `/diagnostics/echo`: the codec alone, no policy; loopback only (default off).
     pub diagnostics_echo: bool,
     /// All TCP connections of the public port, upgraded or not (default 15,000; fitted to the descriptor limit).

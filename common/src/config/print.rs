@@ -122,11 +122,13 @@ fn process(page: &mut Page, config: &Config) {
     page.text("id", node.id.as_str());
     page.plain("workers", node.workers);
     page.time("drain_deadline", node.drain_deadline);
+    page.time("drain_notice", node.drain_notice);
     page.time("drain_spread", node.drain_spread);
     page.head("[listen]");
     page.text("public", listen.public.to_string());
     page.text("private", listen.private.to_string());
     page.list("trusted_proxies", listen.trusted_proxies.iter().map(ToString::to_string));
+    page.plain("proxy_protocol", listen.proxy_protocol);
     page.plain("diagnostics_echo", listen.diagnostics_echo);
     page.plain("max_connections", listen.max_connections);
     page.plain("max_connections_per_ip", listen.max_connections_per_ip);

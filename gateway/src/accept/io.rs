@@ -1,16 +1,18 @@
 //! One stream type for plain TCP and TLS, and the last word on what HTTP says through it.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use portcullis_common::wire::reject::Reject;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use crate::admit::address::CapGuard;
+use crate::admit::network::Link;
 use crate::turns::{Ticket, Turns};
 
 enum Stream {
@@ -47,43 +49,51 @@ struct Swap {
 /// here for one in the form that every other refusal has.
 pub struct Io {
     stream: Stream,
-    peer: SocketAddr,
+    link: Link,
     head_left: usize,
     head_limit: usize,
     answers: Option<Answers>,
     /// The last answer of this connection, once there is one.
     swap: Option<Swap>,
     /// Given back when the connection is gone, upgraded or not.
-    _cap: CapGuard,
+    cap: CapGuard,
 }
 
 impl Io {
     /// A plain connection.
     #[must_use]
-    pub fn plain(tcp: TcpStream, peer: SocketAddr, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
-        Self::new(Stream::Plain(tcp), peer, head_limit, cap, answers)
+    pub fn plain(tcp: TcpStream, link: Link, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
+        Self::new(Stream::Plain(tcp), link, head_limit, cap, answers)
     }
 
     /// A TLS connection after its handshake.
     #[must_use]
-    pub fn tls(
-        tls: TlsStream<TcpStream>,
-        peer: SocketAddr,
-        head_limit: usize,
-        cap: CapGuard,
-        answers: Answers,
-    ) -> Self {
-        Self::new(Stream::Tls(Box::new(tls)), peer, head_limit, cap, answers)
+    pub fn tls(tls: TlsStream<TcpStream>, link: Link, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
+        Self::new(Stream::Tls(Box::new(tls)), link, head_limit, cap, answers)
     }
 
-    fn new(stream: Stream, peer: SocketAddr, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
-        Self { stream, peer, head_left: head_limit, head_limit, answers: Some(answers), swap: None, _cap: cap }
+    fn new(stream: Stream, link: Link, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
+        Self { stream, link, head_left: head_limit, head_limit, answers: Some(answers), swap: None, cap }
     }
 
-    /// The TCP peer.
+    /// What is known of the other end.
+    #[must_use]
+    pub fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The other end: the TCP peer, or whom a proxy announced.
     #[must_use]
     pub fn peer(&self) -> SocketAddr {
-        self.peer
+        self.link.peer
+    }
+
+    /// Counts the connection for its client, where a proxy's forwarding fields say who that is.
+    ///
+    /// # Errors
+    /// `rate_limited` when that address holds as many as it may.
+    pub fn count_for(&mut self, client: IpAddr) -> Result<(), Reject> {
+        self.cap.count_for(client)
     }
 
     /// Whether the bytes are encrypted by us.
@@ -161,7 +171,7 @@ impl AsyncWrite for Io {
         {
             this.swap = Some(Swap {
                 turn: Ticket::default(),
-                bytes: dresser(this.peer, status),
+                bytes: dresser(this.link.peer, status),
                 sent: 0,
                 instead_of: data.len(),
             });

@@ -231,25 +231,34 @@ impl ConnectionCaps {
     /// # Errors
     /// `rate_limited`: 429 when the address has its share, 503 when the node has.
     pub fn take(self: &Arc<Self>, ip: IpAddr) -> Result<CapGuard, Reject> {
+        let mut guard = self.enter()?;
+        guard.count_for(ip)?;
+        Ok(guard)
+    }
+
+    /// Counts a connection in the total only: it is a proxy's, and whose else is not known yet.
+    ///
+    /// # Errors
+    /// `rate_limited` 503 when the node has its share.
+    pub fn enter(self: &Arc<Self>) -> Result<CapGuard, Reject> {
         let bounded = |count: usize| (count < self.max_total).then_some(count + 1);
         if self.total.fetch_update(Ordering::AcqRel, Ordering::Acquire, bounded).is_err() {
             let full = Reject::new(Code::RateLimited, "as many connections as the node holds").retry(CAP_RETRY);
             return Err(full.status(503));
         }
-        let key = key_of(ip);
-        let mut guard = CapGuard { caps: Arc::clone(self), key, counted: false };
-        let Some(shard) = self.shard(key) else { return Ok(guard) };
+        Ok(CapGuard { caps: Arc::clone(self), key: None })
+    }
+
+    fn count(&self, key: u128) -> Result<(), Reject> {
+        let Some(shard) = self.shard(key) else { return Ok(()) };
         let mut counts = lock(shard);
         let count = counts.get(&key).copied().unwrap_or(0);
         if count >= self.max_each {
-            // the lock goes before the guard, whose drop gives the total back and takes no lock
-            drop(counts);
             let full = Reject::new(Code::RateLimited, "as many connections as one address may hold");
             return Err(full.retry(CAP_RETRY));
         }
         counts.insert(key, count + 1);
-        guard.counted = true;
-        Ok(guard)
+        Ok(())
     }
 
     /// Live connections.
@@ -284,14 +293,32 @@ impl ConnectionCaps {
 /// One counted connection; dropping it uncounts it.
 pub struct CapGuard {
     caps: Arc<ConnectionCaps>,
-    key: u128,
-    counted: bool,
+    /// The address it counts for, if it does.
+    key: Option<u128>,
+}
+
+impl CapGuard {
+    /// Counts the connection for this address, and no longer for another.
+    ///
+    /// # Errors
+    /// `rate_limited` 429 when the address has its share; it goes on counting for whom it did.
+    pub fn count_for(&mut self, ip: IpAddr) -> Result<(), Reject> {
+        let key = key_of(ip);
+        if self.key == Some(key) {
+            return Ok(());
+        }
+        self.caps.count(key)?;
+        if let Some(old) = self.key.replace(key) {
+            self.caps.forget(old);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for CapGuard {
     fn drop(&mut self) {
-        if self.counted {
-            self.caps.forget(self.key);
+        if let Some(key) = self.key {
+            self.caps.forget(key);
         }
         self.caps.total.fetch_sub(1, Ordering::AcqRel);
     }

@@ -26,6 +26,50 @@ use super::facts::{Head, is_token_byte, malformed, trim};
 /// Hops in all forwarding fields together.
 const HOPS: usize = 32;
 
+/// What is known of a connection before its first request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// The other end of the socket; behind a proxy that announced a client, that client.
+    pub peer: SocketAddr,
+    /// This process ends TLS on it.
+    pub tls: bool,
+    /// How `peer` is known.
+    pub via: Via,
+}
+
+/// How the other end of a connection is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// The kernel says so.
+    Socket,
+    /// A trusted proxy announced it (PROXY protocol), and whether the client came to the proxy over TLS.
+    Proxy {
+        /// It did.
+        tls: bool,
+    },
+    /// A trusted proxy announced a client, but not its address: the proxy's stands for it, and speaks for nobody.
+    Hidden {
+        /// It came over TLS.
+        tls: bool,
+    },
+}
+
+impl Link {
+    /// A connection of which only the socket is known.
+    #[must_use]
+    pub fn direct(peer: SocketAddr, tls: bool) -> Self {
+        Self { peer, tls, via: Via::Socket }
+    }
+
+    /// What the proxy that announced it says about TLS, if one did.
+    fn announced_tls(&self) -> Option<bool> {
+        match self.via {
+            Via::Socket => None,
+            Via::Proxy { tls } | Via::Hidden { tls } => Some(tls),
+        }
+    }
+}
+
 /// Where a request comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
@@ -37,22 +81,30 @@ pub struct Client {
     pub secure: bool,
 }
 
-/// Finds the client's address and judges transport security. `tls` is what the listener knows of the socket. Reads only
-/// the forwarding fields, so it may be called before anything else about the head was judged.
+/// Finds the client's address and judges transport security. Reads only the forwarding fields, so it may be called
+/// before anything else about the head was judged.
+///
+/// A client that a proxy announced by the PROXY protocol is taken at that word, and its forwarding fields are its own
+/// invention; unless it is a trusted proxy itself, in front of the one that announced it.
 ///
 /// # Errors
-/// `forbidden` 426: plaintext where `tls.mode` wants TLS, here or at the proxy. `forbidden` 403: `tls.mode = "upstream"`
-/// and a peer that is no trusted proxy. `malformed`: forwarding fields of a trusted proxy that contradict themselves.
-pub fn client(head: &Head<'_>, peer: SocketAddr, tls: bool, listen: &Listen, mode: TlsMode) -> Result<Client, Reject> {
+/// `forbidden` 426: plaintext where `tls.mode` wants TLS, here or at any of the proxies. `forbidden` 403: `tls.mode =
+/// "upstream"` and a peer that is no trusted proxy. `malformed`: forwarding fields of a trusted proxy that contradict
+/// themselves.
+pub fn client(head: &Head<'_>, link: &Link, listen: &Listen, mode: TlsMode) -> Result<Client, Reject> {
+    let Link { peer, tls, via } = *link;
     let address = peer.ip().to_canonical();
-    let proxied = trusted(address, &listen.trusted_proxies);
-    let secure = match mode {
-        TlsMode::Required if !tls => return Err(plaintext("plaintext")),
-        TlsMode::Upstream if !proxied => {
+    let proxied = !matches!(via, Via::Hidden { .. }) && trusted(address, &listen.trusted_proxies);
+    let secure = match (mode, link.announced_tls()) {
+        (TlsMode::Required, _) if !tls => return Err(plaintext("plaintext")),
+        (TlsMode::Upstream, None) if !proxied => {
             return Err(Reject::new(Code::Forbidden, "the peer is not a trusted proxy"));
         }
-        TlsMode::Required | TlsMode::Upstream => true,
-        TlsMode::Off => tls,
+        (TlsMode::Upstream, Some(false)) => {
+            return Err(plaintext("the PROXY header does not say that the client came over TLS"));
+        }
+        (TlsMode::Required | TlsMode::Upstream, _) => true,
+        (TlsMode::Off, _) => tls,
     };
     if !proxied {
         return Ok(Client { peer, ip: address, secure });

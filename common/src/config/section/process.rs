@@ -18,6 +18,7 @@ pub(super) fn node(mut s: Section<'_>, host: &str) -> Node {
         id: id(&mut s, host),
         workers: s.or("workers", cores, integer(1..=64)),
         drain_deadline: s.or("drain_deadline", secs(30), duration(millis(0)..=HOUR)),
+        drain_notice: s.or("drain_notice", secs(0), duration(millis(0)..=HOUR)),
         drain_spread: s.or("drain_spread", secs(10), duration(millis(0)..=HOUR)),
     }
 }
@@ -53,6 +54,7 @@ pub(super) fn listen(mut s: Section<'_>) -> Listen {
         public: s.or("public", local(8080), socket),
         private: s.or("private", local(9090), socket),
         trusted_proxies: trusted,
+        proxy_protocol: s.or("proxy_protocol", false, boolean),
         diagnostics_echo: s.or("diagnostics_echo", false, boolean),
         max_connections: s.or("max_connections", 15_000, integer(1..=10_000_000)),
         max_connections_per_ip: s.or("max_connections_per_ip", 1_000, integer(1..=10_000_000)),

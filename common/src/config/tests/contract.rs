@@ -63,7 +63,8 @@ name = "alice"
 role = "admin"
 public_key = "+yERvmyCgqfTDdFdST+v+8c4mv49fXSZ4j3lFxRmc0I="
 "#;
-    let listen = "[listen]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\ndiagnostics_echo = true\n";
+    let listen =
+        "[listen]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nproxy_protocol = true\ndiagnostics_echo = true\n";
     let text =
         changed("[tls]\nmode = \"off\"", &format!("{listen}[tls]\nmode = \"upstream\"\nmin_version = \"1.3\""), rich);
     let first = load_in(dir.path(), &text, &[]).unwrap();

@@ -113,6 +113,28 @@ fn connections_are_capped_for_each_address_and_in_total() {
 }
 
 #[test]
+fn a_connection_of_a_proxy_counts_for_its_client_once_that_is_known() {
+    let caps = ConnectionCaps::new(5, 2);
+    let mut one = caps.enter().unwrap();
+    let mut two = caps.enter().unwrap();
+    let mut three = caps.enter().unwrap();
+    assert_eq!((caps.total(), caps.of(v4(1))), (3, 0));
+    one.count_for(v4(1)).unwrap();
+    two.count_for(v4(1)).unwrap();
+    two.count_for(v4(1)).unwrap();
+    assert_eq!(caps.of(v4(1)), 2, "the same again counts once");
+    assert_eq!(three.count_for(v4(1)).unwrap_err().code, Code::RateLimited);
+    three.count_for(v4(2)).unwrap();
+    two.count_for(v4(3)).unwrap();
+    assert_eq!([1, 2, 3].map(|n| caps.of(v4(n))), [1, 1, 1]);
+    let held = [caps.enter(), caps.enter()];
+    assert!(caps.enter().is_err_and(|full| full.status == Some(503)));
+    drop((one, two, three, held));
+    assert_eq!(caps.total(), 0);
+    assert!(caps.shards.iter().all(|shard| lock(shard).is_empty()), "an address with none is forgotten");
+}
+
+#[test]
 fn counts_hold_when_threads_come_and_go() {
     let caps = ConnectionCaps::new(40, 10);
     std::thread::scope(|scope| {

@@ -19,12 +19,14 @@ pub(in crate::admit) fn config() -> Config {
             id: NodeId::parse("gw-1").unwrap(),
             workers: 1,
             drain_deadline: Duration::from_secs(30),
+            drain_notice: Duration::ZERO,
             drain_spread: Duration::from_secs(10),
         },
         listen: Listen {
             public: "127.0.0.1:8080".parse().unwrap(),
             private: "127.0.0.1:9090".parse().unwrap(),
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            proxy_protocol: false,
             diagnostics_echo: false,
             max_connections: 100,
             max_connections_per_ip: 10,
@@ -173,7 +175,7 @@ pub(in crate::admit) fn judge(edits: &[Edit], config: &Config) -> Result<Facts, 
     let headers = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let head = Head { method, target: target.into(), version, headers };
     let peer = "192.0.2.7:5000".parse().unwrap();
-    let client = network::client(&head, peer, false, &config.listen, config.tls.mode)?;
+    let client = network::client(&head, &network::Link::direct(peer, false), &config.listen, config.tls.mode)?;
     gather(&head, client, RequestId(1), config)
 }
 
@@ -358,7 +360,7 @@ proptest::proptest! {
         let head = Head { method: &method, target: target.into(), version: (1, 1), headers };
         let config = config();
         let peer = "10.0.0.1:1".parse().unwrap();
-        if let Ok(client) = network::client(&head, peer, false, &config.listen, TlsMode::Off) {
+        if let Ok(client) = network::client(&head, &network::Link::direct(peer, false), &config.listen, TlsMode::Off) {
             let _ = gather(&head, client, RequestId(1), &config);
         }
     }

@@ -9,6 +9,7 @@ fn listen(proxies: &[&str]) -> Listen {
         public: "127.0.0.1:8080".parse().unwrap(),
         private: "127.0.0.1:9090".parse().unwrap(),
         trusted_proxies: proxies.iter().map(|p| p.parse().unwrap()).collect(),
+        proxy_protocol: false,
         diagnostics_echo: false,
         max_connections: 1,
         max_connections_per_ip: 1,
@@ -22,7 +23,43 @@ const PROXIES: &[&str] = &["10.0.0.0/8", "2001:db8:ffff::/48"];
 fn find(peer: &str, mode: TlsMode, tls: bool, fields: &[(&str, &str)]) -> Result<Client, Reject> {
     let headers = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let head = Head { method: "GET", target: "/ws".into(), version: (1, 1), headers };
-    client(&head, SocketAddr::new(peer.parse().unwrap(), 1), tls, &listen(PROXIES), mode)
+    client(&head, &Link::direct(SocketAddr::new(peer.parse().unwrap(), 1), tls), &listen(PROXIES), mode)
+}
+
+/// The same for a connection that a proxy announced.
+fn announced(peer: &str, via: Via, mode: TlsMode, fields: &[(&str, &str)]) -> Result<(String, bool), Option<u16>> {
+    let headers = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let head = Head { method: "GET", target: "/ws".into(), version: (1, 1), headers };
+    let link = Link { peer: SocketAddr::new(peer.parse().unwrap(), 1), tls: false, via };
+    client(&head, &link, &listen(PROXIES), mode).map(|c| (c.ip.to_string(), c.secure)).map_err(|r| r.status)
+}
+
+#[test]
+fn a_client_that_was_announced_cannot_name_another() {
+    let forged = [("X-Forwarded-For", "198.51.100.9"), ("X-Forwarded-Proto", "https")];
+    let plain = Via::Proxy { tls: false };
+    let to = |peer: &str| Ok((peer.to_owned(), false));
+    assert_eq!(announced("192.0.2.1", plain, TlsMode::Off, &forged), to("192.0.2.1"));
+    assert_eq!(announced("10.0.0.1", Via::Hidden { tls: false }, TlsMode::Off, &forged), to("10.0.0.1"));
+    let both = [("X-Forwarded-For", "198.51.100.9"), ("Forwarded", "for=198.51.100.8")];
+    assert_eq!(announced("192.0.2.1", plain, TlsMode::Off, &both), to("192.0.2.1"), "not even read");
+    assert_eq!(announced("10.0.0.1", plain, TlsMode::Off, &forged), to("198.51.100.9"), "a proxy before the proxy");
+}
+
+#[test]
+fn behind_a_proxy_that_ends_tls_the_proxy_has_to_say_so() {
+    let up = |peer, via, fields: &[(&str, &str)]| announced(peer, via, TlsMode::Upstream, fields);
+    let https = [("X-Forwarded-Proto", "https")];
+    for via in [Via::Proxy { tls: false }, Via::Hidden { tls: false }] {
+        assert_eq!(up("192.0.2.1", via, &https), Err(Some(426)), "the client's word is not enough");
+        assert_eq!(up("10.0.0.1", via, &https), Err(Some(426)));
+    }
+    assert_eq!(up("192.0.2.1", Via::Proxy { tls: true }, &[]), Ok(("192.0.2.1".to_owned(), true)));
+    assert_eq!(up("10.0.0.1", Via::Hidden { tls: true }, &[]), Ok(("10.0.0.1".to_owned(), true)));
+    // a proxy in front of the one that announced it: both have to say so
+    assert_eq!(up("10.0.0.1", Via::Proxy { tls: true }, &[]), Err(Some(426)));
+    let cdn = [("X-Forwarded-For", "198.51.100.9"), ("X-Forwarded-Proto", "https")];
+    assert_eq!(up("10.0.0.1", Via::Proxy { tls: true }, &cdn), Ok(("198.51.100.9".to_owned(), true)));
 }
 
 fn address(peer: &str, fields: &[(&str, &str)]) -> Result<String, u16> {
