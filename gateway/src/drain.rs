@@ -1,4 +1,5 @@
-//! Going away without hurting anybody: not ready, a while for load balancers to notice, no accepts, every client told to come back at a time of its own, 1012.
+//! Going away without hurting anybody: not ready, a while for load balancers to notice, no accepts, every client told to
+//! come back at a time of its own, 1012.
 
 use std::sync::Arc;
 use std::time::Duration;
