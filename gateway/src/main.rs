@@ -1,7 +1,6 @@
 //! `portcullis-gateway`: the command line.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -62,9 +61,9 @@ enum Verb {
         /// The TOML file that it runs with, which says where its private port is
         #[arg(long, conflicts_with = "address", required_unless_present = "address")]
         config: Option<PathBuf>,
-        /// The address of its private port
+        /// Its private port, as `host:port`
         #[arg(long)]
-        address: Option<SocketAddr>,
+        address: Option<String>,
         /// Ask whether it is alive instead
         #[arg(long)]
         live: bool,
@@ -151,13 +150,13 @@ fn check(config: Config, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn health(file: Option<&Path>, address: Option<SocketAddr>, live: bool) -> Result<(), Failure> {
+fn health(file: Option<&Path>, address: Option<String>, live: bool) -> Result<(), Failure> {
     let address = match address {
         Some(address) => address,
-        None => load(file)?.listen.private,
+        None => load(file)?.listen.private.to_string(),
     };
     let path = if live { "/health/live" } else { "/health/ready" };
-    match probe::ask(address, path) {
+    match probe::ask(address.as_str(), path) {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => Err(Failure { code: UNWELL, text: format!("{}: {}", answer.status, answer.body) }),
         Err(error) => Err(Failure { code: UNWELL, text: format!("{address}: {error}") }),

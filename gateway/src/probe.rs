@@ -2,7 +2,7 @@
 //! neither a shell nor curl.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// How long each of connecting, asking and reading may take.
@@ -20,12 +20,24 @@ pub struct Answer {
     pub body: String,
 }
 
-/// One `GET` of HTTP/1.0, blocking; at most 3 s for each of its steps. An address that a listener has for "all
-/// interfaces" is asked on loopback.
+/// One `GET` of HTTP/1.0 to an address or `name:port`, of which the first is asked that takes the connection. Blocking; at
+/// most 3 s for each of its steps, besides the resolver's own time.
 ///
 /// # Errors
-/// The socket's; an answer that is no HTTP.
-pub fn ask(address: SocketAddr, path: &str) -> io::Result<Answer> {
+/// The resolver's; the socket's; an answer that is no HTTP.
+pub fn ask(address: impl ToSocketAddrs, path: &str) -> io::Result<Answer> {
+    let mut last = io::ErrorKind::NotFound.into();
+    for address in address.to_socket_addrs()? {
+        match ask_one(address, path) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// An address that a listener has for "all interfaces" is asked on loopback.
+fn ask_one(address: SocketAddr, path: &str) -> io::Result<Answer> {
     let ip = match address.ip() {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),
