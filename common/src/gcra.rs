@@ -51,6 +51,12 @@ impl Gcra {
         tat.0 = tat.0.max(now).saturating_add(self.interval.saturating_mul(cost));
     }
 
+    /// Gives back what a [`Self::take`] of `cost` took, for an event that did not happen after all. What others took
+    /// meanwhile stays taken.
+    pub fn give_back(&self, tat: &mut Tat, cost: u64) {
+        tat.0 = tat.0.saturating_sub(self.interval.saturating_mul(cost));
+    }
+
     /// How long after `now` a [`Self::take`] of `cost` succeeds; zero when it would at once.
     #[must_use]
     pub fn wait(&self, tat: Tat, now: u64, cost: u64) -> Duration {
@@ -89,6 +95,18 @@ mod tests {
         assert_eq!(wait, Duration::from_millis(100));
         assert!(g.take(&mut tat, now + 99_999_999, 1).is_err(), "a nanosecond early is early");
         assert!(g.take(&mut tat, now + 100_000_000, 1).is_ok(), "retryAfter is exact");
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_no_more() {
+        let g = limit(10, 1_000, 3);
+        let (mut tat, now) = (Tat::default(), 5_000_000_000);
+        for _ in 0..3 {
+            assert!(g.take(&mut tat, now, 1).is_ok());
+        }
+        g.give_back(&mut tat, 1);
+        assert!(g.take(&mut tat, now, 1).is_ok());
+        assert!(g.take(&mut tat, now, 1).is_err());
     }
 
     proptest::proptest! {

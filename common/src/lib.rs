@@ -15,6 +15,9 @@ pub mod wire;
 /// One TOML file, parsed into types that cannot be illegal.
 pub mod config;
 
+/// The stages of the message pipeline, by name.
+pub mod stage;
+
 /// The generic cell rate algorithm behind every limit.
 pub mod gcra;
 

@@ -3,47 +3,61 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark's own input is legal or the benchmark is wrong")]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use portcullis_common::clock::UnixMs;
-use portcullis_common::config::model::{Csrf, Limit, Limits, MessageRule, Rate, Route, Size};
-use portcullis_common::ids::TypeName;
+use portcullis_common::config::model::Config;
+use portcullis_common::ids::UserId;
 use portcullis_common::wire::envelope;
 use portcullis_common::wire::msgpack;
 use portcullis_common::wire::scan::{Bounds, Scratch as ScanScratch, scan};
+use portcullis_gateway::pipeline::buckets::Buckets;
 use portcullis_gateway::pipeline::{ConnState, Frame, Now, Policy, Scratch, Verdict, Who, check};
+use portcullis_gateway::route::rooms::Subject;
 use rand::SeedableRng;
 
-fn limit(count: u32, burst: u32) -> Limit {
-    Limit { rate: Rate { count, period: Duration::from_secs(1) }, burst }
-}
+/// What a chat of a real application is held against: roles, a room with a condition, limits, a schema.
+const RULES: &str = r#"
+[tls]
+mode = "off"
+[origin]
+missing = "allow"
+[[auth.issuer]]
+name = "app"
+issuer = "https://app.test"
+audience = "portcullis"
+algorithms = ["HS256"]
+secret = "0123456789abcdef0123456789abcdef"
+[limit.message]
+rate = "1000000/s"
+burst = 1000000
+[limit.bytes]
+rate = "64MiB/s"
+burst = "1GiB"
+[[room]]
+pattern = "team.{t}"
+where = "t in claims.teams"
+join = ["member"]
+publish = ["member"]
+[message.chat]
+roles = ["member"]
+route = "room"
+rate = "1000000/s"
+burst = 1000000
+max_size = "4KiB"
+schema = "chat.json"
+[message.free]
+roles = ["member"]
+route = "room"
+"#;
 
 fn policy() -> Policy {
-    let size = Size {
-        message: 65_536,
-        fragments: 64,
-        assembly_timeout: Duration::from_secs(10),
-        outbox: 262_144,
-        json_depth: 16,
-        json_nodes: 4_096,
-        request_head: 16_384,
-        request_headers: 64,
-    };
-    let csrf = Csrf { exempt: vec![], rotate: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
-    let wide = limit(1_000_000_000, 1_000_000_000);
-    let limits = Limits { message: wide, bytes: wide, control: wide, connect: wide, login: wide };
-    let chat = MessageRule {
-        roles: vec!["member".into()],
-        route: Route::Room,
-        echo: true,
-        rate: Some(wide),
-        max_size: Some(4_096),
-    };
-    let name = TypeName::parse("chat").expect("legal");
-    Policy::new(&size, &csrf, &limits, &BTreeMap::from([(name, chat)]))
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline/tests/data");
+    let config = Config::parse(Some(RULES), std::iter::empty(), &base).expect("legal");
+    Policy::compile(&config, Arc::new(Buckets::default()), 1).expect("compiles")
 }
 
 fn chat(token: &str) -> String {
@@ -65,8 +79,9 @@ fn message(c: &mut Criterion) {
     assert_eq!(text.len(), 300);
     let mut packed = Vec::new();
     msgpack::from_json(&text, Bounds::default(), &mut packed).expect("legal");
-    let roles = ["member".into()];
-    let who = Who { roles: &roles };
+    let (roles, user) = (["member".into()], UserId::parse("ada").expect("legal"));
+    let subject = Subject { user: &user, tenant: None, roles: &roles, claims: r#"{"teams":["red"]}"# };
+    let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into() };
 
     let mut group = c.benchmark_group("message_300_bytes");
     let mut scratch = ScanScratch::default();
@@ -79,10 +94,10 @@ fn message(c: &mut Criterion) {
     for (name, frame) in [("check_json", Frame::Text(&text)), ("check_msgpack", Frame::Binary(&packed))] {
         group.bench_function(name, |b| {
             b.iter(|| {
-                elapsed += 1_000;
+                elapsed += 10_000;
                 let now = Now { mono_ns: now.mono_ns + elapsed, ..now };
-                let verdict = check(&policy, &mut state, &who, black_box(frame), now, &mut scratch);
-                assert!(matches!(verdict, Verdict::Pass(_)));
+                let checked = check(&policy, &mut state, &who, black_box(frame), now, &mut scratch);
+                assert!(matches!(checked.verdict, Verdict::Pass(_)));
             });
         });
     }

@@ -5,12 +5,14 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use portcullis_common::ids::{NodeId, RequestId, SessionId, UserId};
+use portcullis_common::stage::Stage;
 use portcullis_common::store::StoreFault;
 use portcullis_common::wire::code::Close;
 use portcullis_common::wire::reject::Reject;
 use prometheus_client::metrics::gauge::Gauge;
 
 use crate::metrics::{Metrics, Part};
+use crate::pipeline::Note;
 
 /// A handshake was refused.
 pub struct HandshakeRefused<'a> {
@@ -213,6 +215,8 @@ pub struct MessageRejected<'a> {
     pub request: RequestId,
     /// The session.
     pub session: SessionId,
+    /// The stage of the pipeline that refused it; none: another part.
+    pub stage: Option<Stage>,
     /// Why.
     pub reject: &'a Reject,
 }
@@ -221,9 +225,32 @@ impl MessageRejected<'_> {
     /// Log and metric.
     pub fn emit(&self, metrics: &Metrics) {
         metrics.rejected(self.reject.code);
+        if let Some(stage) = self.stage {
+            metrics.stage(stage, false);
+        }
         tracing::debug!(
             event = "message_rejected", request = %self.request, session = %self.session,
-            code = self.reject.code.info().name, detail = %self.reject.detail,
+            stage = self.stage.map(Stage::name), code = self.reject.code.info().name, detail = %self.reject.detail,
+        );
+    }
+}
+
+/// A stage in `dry_run` would have refused a message.
+pub struct DryRun<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// The stage, and the refusal that was not made.
+    pub note: &'a Note,
+}
+
+impl DryRun<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        let Note { stage, reject } = self.note;
+        metrics.stage(*stage, true);
+        tracing::info!(
+            event = "dry_run", session = %self.session, stage = stage.name(), code = reject.code.info().name,
+            detail = %reject.detail,
         );
     }
 }

@@ -49,6 +49,9 @@ pub mod frame;
 /// What a message has to pass.
 pub mod pipeline;
 
+/// What a reload replaces.
+pub mod rules;
+
 /// Where a message goes.
 pub mod route;
 

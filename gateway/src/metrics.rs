@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
+use portcullis_common::stage::Stage;
 use portcullis_common::wire::code::{Close, Code};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -47,6 +48,15 @@ pub struct Outcome {
     pub outcome: &'static str,
 }
 
+/// `stage` and `mode`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AtStage {
+    /// A stage's name.
+    pub stage: &'static str,
+    /// `enforced` or `dry_run`
+    pub mode: &'static str,
+}
+
 /// The handles.
 pub struct Metrics {
     registry: Registry,
@@ -61,6 +71,7 @@ pub struct Metrics {
     handshakes: BTreeMap<Code, Counter>,
     rejects: BTreeMap<Code, Counter>,
     closes: BTreeMap<Close, Counter>,
+    stages: BTreeMap<(Stage, bool), Counter>,
     /// Connections that ended without a close frame from either side.
     pub closes_abrupt: Counter,
     /// Closes begun by the peer.
@@ -106,11 +117,13 @@ impl Metrics {
         let handshakes = Family::<Label, Counter>::default();
         let rejects = Family::<Label, Counter>::default();
         let closes = Family::<Label, Counter>::default();
+        let stages = Family::<AtStage, Counter>::default();
         let messages = Family::<Direction, Counter>::default();
         let bytes = Family::<Direction, Counter>::default();
         let panics = Family::<Part, Counter>::default();
         r.register("handshakes", "Opening handshakes by outcome", handshakes.clone());
         r.register("rejects", "Messages refused, by code", rejects.clone());
+        r.register("stage_refusals", "Messages refused by a stage of the pipeline", stages.clone());
         r.register("closes", "Connections closed, by close code", closes.clone());
         r.register("messages", "WebSocket messages by direction", messages.clone());
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
@@ -136,6 +149,7 @@ impl Metrics {
             handshakes: Code::ALL.iter().map(|c| (*c, handshakes.get_or_create_owned(&code(c.info().name)))).collect(),
             rejects: Code::ALL.iter().map(|c| (*c, rejects.get_or_create_owned(&code(c.info().name)))).collect(),
             closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create_owned(&code(c.info().name)))).collect(),
+            stages: by_stage(&stages),
             closes_abrupt: closes.get_or_create_owned(&code("abrupt")),
             closes_by_peer: closes.get_or_create_owned(&code("peer")),
             messages_in: messages.get_or_create_owned(&direction("in")),
@@ -170,6 +184,13 @@ impl Metrics {
         }
     }
 
+    /// A stage refused a message, or would have.
+    pub fn stage(&self, stage: Stage, dry_run: bool) {
+        if let Some(counter) = self.stages.get(&(stage, dry_run)) {
+            counter.inc();
+        }
+    }
+
     /// We closed a connection.
     pub fn closed(&self, close: Close) {
         if let Some(counter) = self.closes.get(&close) {
@@ -185,6 +206,12 @@ impl Metrics {
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
     }
+}
+
+fn by_stage(family: &Family<AtStage, Counter>) -> BTreeMap<(Stage, bool), Counter> {
+    let label = |stage: Stage, dry| AtStage { stage: stage.name(), mode: if dry { "dry_run" } else { "enforced" } };
+    let each = Stage::ALL.iter().flat_map(|stage| [(*stage, false), (*stage, true)]);
+    each.map(|key| (key, family.get_or_create_owned(&label(key.0, key.1)))).collect()
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

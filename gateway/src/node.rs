@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use portcullis_common::clock::{Clock, Mono};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::ids::NodeEpoch;
@@ -17,14 +18,14 @@ use tokio::sync::Notify;
 
 use crate::accept::io::Io;
 use crate::admit::address::{AddressTable, ConnectionCaps};
-use crate::admit::auth::{AuthError, Identity, Verifier};
+use crate::admit::auth::{AuthError, Identity};
 use crate::admit::bans::BanTable;
 use crate::admit::credential::Token;
 use crate::admit::kicks::KickTable;
 use crate::bus::NodeBus;
 use crate::metrics::Metrics;
-use crate::pipeline::Policy;
-use crate::route::rooms::RoomBook;
+use crate::pipeline::buckets::Buckets;
+use crate::rules::Rules;
 use crate::session::fence::Fence;
 use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
 use crate::session::membership::Membership;
@@ -58,12 +59,8 @@ pub struct Node {
     pub registry: Arc<Registry>,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Tokens.
-    pub verifier: Arc<Verifier>,
-    /// What a message has to pass.
-    pub policy: Policy,
-    /// Room rules.
-    pub rooms: RoomBook,
+    /// What a reload replaces: tokens, messages, rooms.
+    pub rules: ArcSwap<Rules>,
     /// Bans and revocations.
     pub bans: Arc<BanTable>,
     /// Sessions that an operator has ended.
@@ -125,24 +122,15 @@ fn lines(problems: &[(String, String)]) -> String {
 /// Every problem, with its key path.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(portcullis_common::clock::SystemClock::default());
-    compile(config, &clock)?;
+    compile(&Arc::new(config.clone()), &clock)?;
     match config.store.url {
         StoreUrl::Memory => Ok(()),
         StoreUrl::Redis(_) => store::keys(config).map(|_| ()),
     }
 }
 
-fn compile(config: &Config, clock: &Arc<dyn Clock>) -> Result<(Arc<Verifier>, RoomBook), StartError> {
-    let mut problems = Vec::new();
-    let verifier = Verifier::new(&config.auth, Arc::clone(clock)).map_err(|p| problems.extend(p)).ok();
-    let rooms = RoomBook::new(&config.room).map_err(|p| problems.extend(p)).ok();
-    if let Err(problem) = crate::accept::tls::server_config(&config.tls) {
-        problems.push(problem);
-    }
-    match (verifier, rooms) {
-        (Some(verifier), Some(rooms)) if problems.is_empty() => Ok((verifier, rooms)),
-        _ => Err(StartError::Config(problems)),
-    }
+fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>) -> Result<Rules, StartError> {
+    Rules::compile(Arc::clone(config), clock, Arc::new(Buckets::default()), 1).map_err(StartError::Config)
 }
 
 impl Node {
@@ -159,7 +147,7 @@ impl Node {
         if config.listen.max_connections < wanted {
             tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
         }
-        let (verifier, rooms) = compile(&config, &clock)?;
+        let rules = compile(&Arc::new(config.clone()), &clock)?;
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));
@@ -174,7 +162,7 @@ impl Node {
         let vitals = Vitals::new(fence, watch, Arc::clone(&clock));
         let token_life = config.auth.max_token_life + config.auth.leeway;
         let node = Arc::new(Self {
-            policy: Policy::compile(&config),
+            rules: ArcSwap::from_pointee(rules),
             addresses: AddressTable::new(&config.limit),
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
@@ -195,8 +183,6 @@ impl Node {
             stores,
             registry,
             metrics,
-            verifier,
-            rooms,
         });
         node.join_fleet().await?;
         Ok(node)
@@ -234,7 +220,7 @@ impl Node {
         self.stores.control.follow(Arc::new(manager.clone())).await?;
         self.bus.attach(manager);
         self.vitals.joined();
-        self.verifier.start();
+        self.rules.load().verifier.start();
         Ok(())
     }
 
@@ -314,7 +300,8 @@ impl Node {
     /// # Errors
     /// `unauthenticated`; `store_unavailable` while the issuer's keys cannot be had.
     pub async fn authenticate(&self, token: &Token, client: IpAddr) -> Result<Identity, Reject> {
-        match self.verifier.verify(token.expose()).await {
+        let rules = self.rules.load_full();
+        match rules.verifier.verify(token.expose()).await {
             Ok(identity) => Ok(identity),
             Err(AuthError::Bad(bad)) => Err(self.login_failed(client, bad.0)),
             Err(AuthError::Unavailable(detail)) => {
@@ -362,7 +349,7 @@ impl Node {
             reasons.push("draining".to_owned());
         }
         reasons.extend(self.vitals.not_ready());
-        if !self.verifier.ready() {
+        if !self.rules.load().verifier.ready() {
             reasons.push("no keys of some issuer yet".to_owned());
         }
         let now = self.clock.mono();

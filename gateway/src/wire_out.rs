@@ -10,7 +10,7 @@ use crate::admit::subprotocol::Protocol;
 use crate::frame::{Opcode, encode};
 
 /// What is said has passed the narrower bounds of entry, inside an envelope that adds a little.
-const BOUNDS: Bounds = Bounds { depth: 24, nodes: 1 << 16 };
+const BOUNDS: Bounds = Bounds { depth: 24, nodes: 1 << 16, ..Bounds::NONE };
 
 /// One message as a frame. One that MessagePack cannot say ends the connection (1011).
 #[must_use]

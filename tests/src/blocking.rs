@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// RFC 6455 §1.3: the example's key, and what it has to be answered with.
 const KEY: (&str, &str) = ("dGhlIHNhbXBsZSBub25jZQ==", "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
-const BOUNDS: Bounds = Bounds { depth: 24, nodes: 1 << 16 };
+const BOUNDS: Bounds = Bounds { depth: 24, nodes: 1 << 16, ..Bounds::NONE };
 
 /// `FIN` and the opcode: the first byte of a frame (RFC 6455 §5.2).
 pub const TEXT: u8 = 0x81;

@@ -15,6 +15,7 @@ pub(super) fn check(config: &Config, report: &Report) {
     times(config, report);
     sizes(config, report);
     types(config, report);
+    limits(config, report);
 }
 
 fn transport(config: &Config, report: &Report) {
@@ -101,17 +102,39 @@ fn times(config: &Config, report: &Report) {
 
 fn sizes(config: &Config, report: &Report) {
     let size = &config.size;
+    let longest =
+        |bytes: usize| format!("({}), or the longest message could never be delivered", write_size(bytes as u64));
     if size.outbox < size.message {
-        let problem = format!(
-            "must be at least size.message ({}), or the longest message could never be delivered",
-            write_size(size.message as u64)
-        );
+        let problem = format!("must be at least size.message {}", longest(size.message));
         report.refuse_together(&["size.message"], "size.outbox", problem);
     }
     for (name, rule) in &config.message {
-        if rule.max_size.is_some_and(|max| max > size.message) {
-            let problem = format!("must not be more than size.message ({})", write_size(size.message as u64));
-            report.refuse_together(&["size.message"], &super::read::join(&message(name), "max_size"), problem);
+        if rule.max_size.is_some_and(|max| max > size.outbox) {
+            let problem = format!("must not be more than size.outbox {}", longest(size.outbox));
+            report.refuse_together(&["size.outbox"], &super::read::join(&message(name), "max_size"), problem);
+        }
+    }
+}
+
+/// What `[limit.NAME]` is attached to has to exist.
+fn limits(config: &Config, report: &Report) {
+    for (name, rule) in &config.limit.named {
+        let at = super::read::join("limit", name);
+        let check = |key: &str, n: usize, found: bool, problem: &str, section: &str| {
+            if !found {
+                report.refuse_together(&[section], &format!("{at}.{key}[{n}]"), problem);
+            }
+        };
+        for (n, kind) in rule.types.iter().enumerate() {
+            check("types", n, config.message.contains_key(kind), "is not a declared message type", "message");
+        }
+        for (n, pattern) in rule.rooms.iter().enumerate() {
+            let found = config.room.iter().any(|room| room.pattern == *pattern);
+            check("rooms", n, found, "is not the pattern of a [[room]]", "room");
+        }
+        for (n, issuer) in rule.issuers.iter().enumerate() {
+            let found = config.auth.issuer.iter().any(|known| known.name == *issuer);
+            check("issuers", n, found, "is not the name of an [[auth.issuer]]", "auth.issuer");
         }
     }
 }

@@ -2,11 +2,14 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use config::Value;
 
+use super::model::SchemaFile;
 use super::secret::Secret;
 use super::value::line;
+use crate::wire::scan::{Bounds, Scratch, scan};
 
 /// The longest configuration, key set, or certificate chain.
 pub(super) const MAX_FILE: u64 = 1 << 20;
@@ -40,6 +43,19 @@ impl Files<'_> {
     pub(super) fn public_key(&self, value: &Value) -> Result<String, String> {
         let bytes = read(&self.path(value)?, MAX_KEY)?;
         public_key(&String::from_utf8(bytes).map_err(|_| "names a file that is not PEM")?)
+    }
+
+    /// A file with a JSON Schema: strict JSON; whether it is a schema is judged where it is compiled.
+    pub(super) fn schema(&self, value: &Value) -> Result<SchemaFile, String> {
+        let path = self.path(value)?;
+        let text = String::from_utf8(read(&path, MAX_FILE)?).map_err(|_| "names a file that is not UTF-8")?;
+        // twice the same key would silently mean the second
+        if let Err(reject) = scan(&text, Bounds::NONE, &mut Scratch::default()) {
+            return Err(format!("names a file that is not strict JSON ({})", reject.detail));
+        }
+        let json = serde_json::from_str(&text)
+            .map_err(|e| format!("names a file that is not JSON, at line {}, column {}", e.line(), e.column()))?;
+        Ok(SchemaFile { path, json: Arc::new(json) })
     }
 
     /// A file with a JWK set; the keys themselves are judged where they are used.

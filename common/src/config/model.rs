@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -10,6 +11,7 @@ use ipnet::IpNet;
 use super::secret::Secret;
 use crate::control::key::PublicKey;
 use crate::ids::{NodeId, TypeName};
+use crate::stage::Stages;
 
 /// The whole configuration of a process.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub struct Config {
     pub message: BTreeMap<TypeName, MessageRule>,
     /// Who may command the fleet.
     pub operator: Vec<Operator>,
+    /// What all types have in common.
+    pub pipeline: Pipeline,
     /// Logging.
     pub log: Log,
     /// The coordinator's own; a gateway only checks it.
@@ -299,6 +303,12 @@ pub struct Size {
     pub json_depth: usize,
     /// JSON values in one message (default 4,096).
     pub json_nodes: usize,
+    /// Keys of one JSON object (default 256).
+    pub json_keys: usize,
+    /// Items of one JSON array (default 1,024).
+    pub json_items: usize,
+    /// Bytes of one JSON string or key as written (default 64 KiB).
+    pub json_string: usize,
     /// Request head (default 16 KiB).
     pub request_head: usize,
     /// Header fields of a request (default 64).
@@ -347,6 +357,43 @@ pub struct Limits {
     pub connect: Limit,
     /// Failed authentications of one address, /64 for v6 (10/min, burst 10).
     pub login: Limit,
+    /// What the operator limits besides, by name.
+    pub named: BTreeMap<String, NamedLimit>,
+}
+
+/// What a limit is counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Per {
+    /// Each connection by itself.
+    Connection,
+    /// All connections of one user.
+    User,
+    /// All connections from one address, /64 for v6.
+    Ip,
+    /// All connections of one tenant; users without one count as one tenant together.
+    Tenant,
+    /// All of this node's together.
+    Node,
+}
+
+/// `[limit.NAME]` with a name of the operator's: application messages that fit all four lists are counted; an empty list
+/// fits all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedLimit {
+    /// How many.
+    pub limit: Limit,
+    /// Counted by what.
+    pub per: Per,
+    /// Message types.
+    pub types: Vec<TypeName>,
+    /// Patterns of `[[room]]`: messages to a room whose rule is one of these.
+    pub rooms: Vec<String>,
+    /// Roles, any of which the sender has.
+    pub roles: Vec<String>,
+    /// Names of issuers, one of which vouched for the sender.
+    pub issuers: Vec<String>,
+    /// Counted and reported, not enforced.
+    pub dry_run: bool,
 }
 
 /// `[[room]]`
@@ -393,6 +440,22 @@ pub enum UserReach {
     SameTenant,
 }
 
+/// `[pipeline]`
+#[derive(Debug, Clone, Copy)]
+pub struct Pipeline {
+    /// Stages whose refusals are counted and reported, not enforced, for all types (default none).
+    pub dry_run: Stages,
+}
+
+/// A JSON Schema from a file.
+#[derive(Debug, Clone)]
+pub struct SchemaFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What it says; strict JSON, not yet looked at as a schema.
+    pub json: Arc<serde_json::Value>,
+}
+
 /// `[message.NAME]`
 #[derive(Debug, Clone)]
 pub struct MessageRule {
@@ -404,8 +467,18 @@ pub struct MessageRule {
     pub echo: bool,
     /// A limit of this type for each connection.
     pub rate: Option<Limit>,
-    /// Overrides `size.message` for this type, downwards.
+    /// Overrides `size.message` for this type, up or down.
     pub max_size: Option<usize>,
+    /// A CEL condition over `claims`, `user`, `roles`, `tenant`: who may send it, besides the roles.
+    pub condition: Option<String>,
+    /// What a payload has to look like that names no version; none: any JSON.
+    pub schema: Option<SchemaFile>,
+    /// The same for payloads that name one of these versions.
+    pub versions: BTreeMap<u32, SchemaFile>,
+    /// The member of a payload that names its version (default `version`).
+    pub version_field: String,
+    /// Stages that do not refuse this type, only count and report.
+    pub dry_run: Stages,
 }
 
 /// `operator.role`, each with everything that the ones before it may do.

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::address::write_origin;
 use super::model::{
-    Config, Coordinator, CoordinatorConfig, Issuer, KeySource, Limit, Log, MessageRule, OnLimit, OnStoreLoss, RoomRule,
-    Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
+    Config, Coordinator, CoordinatorConfig, Issuer, KeySource, Limit, Log, MessageRule, NamedLimit, OnLimit,
+    OnStoreLoss, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
 };
-use super::section::{ALGORITHMS, SCOPES};
+use super::section::{ALGORITHMS, PER, SCOPES};
 use super::unit::{write_duration, write_rate, write_size};
+use crate::stage::Stage;
 
 /// Lines of TOML.
 struct Page(String);
@@ -87,6 +88,8 @@ impl Config {
         auth(&mut page, self);
         session(&mut page, self);
         limits(&mut page, self);
+        page.head("[pipeline]");
+        page.list("dry_run", self.pipeline.dry_run.iter().map(Stage::name));
         self.room.iter().for_each(|rule| room(&mut page, rule));
         for (name, rule) in &self.message {
             page.head(format_args!("[message.{}]", quote(name.as_str())));
@@ -228,6 +231,9 @@ fn session(page: &mut Page, config: &Config) {
     page.size("outbox", size.outbox);
     page.plain("json_depth", size.json_depth);
     page.plain("json_nodes", size.json_nodes);
+    page.plain("json_keys", size.json_keys);
+    page.plain("json_items", size.json_items);
+    page.size("json_string", size.json_string);
     page.size("request_head", size.request_head);
     page.plain("request_headers", size.request_headers);
     page.head("[csrf]");
@@ -250,6 +256,21 @@ fn limits(page: &mut Page, config: &Config) {
         }
         page.text("per", scope);
     }
+    for (name, rule) in &config.limit.named {
+        page.head(format_args!("[limit.{}]", quote(name)));
+        named_limit(page, rule);
+    }
+}
+
+fn named_limit(page: &mut Page, rule: &NamedLimit) {
+    page.text("rate", write_rate(rule.limit.rate, false));
+    page.plain("burst", rule.limit.burst);
+    page.text("per", PER.iter().find(|(_, per)| *per == rule.per).map_or("", |(name, _)| *name));
+    page.list("types", rule.types.iter().map(crate::ids::TypeName::as_str));
+    page.list("rooms", &rule.rooms);
+    page.list("roles", &rule.roles);
+    page.list("issuers", &rule.issuers);
+    page.plain("dry_run", rule.dry_run);
 }
 
 fn room(page: &mut Page, rule: &RoomRule) {
@@ -285,4 +306,14 @@ fn message(page: &mut Page, rule: &MessageRule) {
         None => page.unset("rate"),
     }
     page.maybe("max_size", rule.max_size.map(|max| write_size(max as u64)));
+    page.maybe("where", rule.condition.as_ref());
+    page.maybe("schema", rule.schema.as_ref().map(|schema| schema.path.to_string_lossy()));
+    let versions = rule.versions.iter().map(|(n, schema)| format!("{n}:{}", schema.path.to_string_lossy()));
+    page.list("versions", versions);
+    if rule.versions.is_empty() {
+        page.unset("version_field");
+    } else {
+        page.text("version_field", &rule.version_field);
+    }
+    page.list("dry_run", rule.dry_run.iter().map(Stage::name));
 }

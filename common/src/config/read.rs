@@ -12,7 +12,7 @@ use super::value::kind;
 static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// Keys of the contract that this version does not enforce: an option that does nothing would be a defect.
-const LATER: &[&str] = &["schema", "html", "path_fields", "dry_run", "webhook"];
+const LATER: &[&str] = &["html", "path_fields", "webhook"];
 
 /// One table. Whatever in it was not asked for when this is dropped is refused as unknown.
 pub(super) struct Section<'t> {
@@ -22,6 +22,8 @@ pub(super) struct Section<'t> {
     table: &'t Map<String, Value>,
     report: &'t Report,
     asked: Vec<&'static str>,
+    /// What was not asked for has been given out by [`Self::others`].
+    open: bool,
 }
 
 impl<'t> Section<'t> {
@@ -32,7 +34,7 @@ impl<'t> Section<'t> {
 
     fn at(value: &'t Value, path: String, schema: String, report: &'t Report) -> Option<Self> {
         match &value.kind {
-            ValueKind::Table(table) => Some(Self { path, schema, table, report, asked: Vec::new() }),
+            ValueKind::Table(table) => Some(Self { path, schema, table, report, asked: Vec::new(), open: false }),
             other => {
                 report.refuse(path, format!("must be a table, not {}{}", kind(other), from(value)));
                 None
@@ -41,7 +43,8 @@ impl<'t> Section<'t> {
     }
 
     fn empty(path: &str, schema: &str, report: &'t Report) -> Self {
-        Self { path: path.to_owned(), schema: schema.to_owned(), table: &EMPTY, report, asked: Vec::new() }
+        let (path, schema) = (path.to_owned(), schema.to_owned());
+        Self { path, schema, table: &EMPTY, report, asked: Vec::new(), open: false }
     }
 
     /// Where errors go.
@@ -164,6 +167,19 @@ impl<'t> Section<'t> {
         sections
     }
 
+    /// The tables in this one whose names are not among `known`: names that the operator chose, sorted.
+    pub(super) fn others(&mut self, known: &[&'static str]) -> Vec<(&'t str, Section<'t>)> {
+        let schema = format!("{}.NAME", self.schema);
+        self.open = true;
+        let mut names: Vec<(&'t String, &'t Value)> =
+            self.table.iter().filter(|(name, _)| !known.contains(&name.as_str())).collect();
+        names.sort_by_key(|(name, _)| *name);
+        let open = |(name, value): (&'t String, &'t Value)| {
+            Some((name.as_str(), Self::at(value, self.key(name), schema.clone(), self.report)?))
+        };
+        names.into_iter().filter_map(open).collect()
+    }
+
     /// Gives the table up without calling anything in it unknown.
     fn forget(mut self) {
         self.table = &EMPTY;
@@ -172,7 +188,8 @@ impl<'t> Section<'t> {
 
 impl Drop for Section<'_> {
     fn drop(&mut self) {
-        for (key, value) in self.table.iter().filter(|(key, _)| !self.asked.contains(&key.as_str())) {
+        let unasked = |key: &String| !self.open && !self.asked.contains(&key.as_str());
+        for (key, value) in self.table.iter().filter(|(key, _)| unasked(key)) {
             let problem = if LATER.contains(&key.as_str()) {
                 "is not enforced by this version, and what does nothing is refused: remove it".to_owned()
             } else if let Some(meant) = suggestion(key, self.asked.iter().copied()) {

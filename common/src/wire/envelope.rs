@@ -8,6 +8,7 @@ use super::code::Code;
 use super::json::{Lexer, Rule, Text};
 use super::reject::Reject;
 use super::scan::{Bounds, Scratch, scan};
+use super::tape::Item;
 use crate::clock::{UnixMs, millis};
 use crate::ids::{ClientId, RoomName, TypeName, UserId};
 
@@ -43,6 +44,13 @@ impl<'a> RawJson<'a> {
     /// As [`scan`].
     pub fn check(text: &'a str, bounds: Bounds, scratch: &mut Scratch) -> Result<Self, Reject> {
         scan(text, bounds, scratch).map(|_| Self(text))
+    }
+}
+
+impl<'a> From<Item<'a>> for RawJson<'a> {
+    /// A tape's text has passed the scan.
+    fn from(item: Item<'a>) -> Self {
+        Self(item.raw())
     }
 }
 
@@ -289,7 +297,7 @@ mod tests {
             (r#"{"type":"chat","timestamp":1e3}"#, "timestamp: not a non-negative integer"),
             (r#"{"type":"chat","timestamp":"1"}"#, "timestamp: not a non-negative integer"),
             (r#"{"type":"chat","timestamp":9007199254740993}"#, "timestamp: beyond 2^53"),
-            (r#"{"type":"chat","timestamp":99999999999999999999999}"#, "timestamp: beyond 2^53"),
+            (r#"{"type":"chat","timestamp":99999999999999999999999}"#, "json: integer beyond 64 bits"),
             (r#"{"type":"chat","payload":{"a":1,"a":2}}"#, "json: duplicate key"),
             (r#"{"type":"chat","type":"chat"}"#, "json: duplicate key"),
         ] {

@@ -29,6 +29,42 @@ pub struct Number<'a> {
     pub integer: bool,
 }
 
+/// The significant decimal digits that a double always distinguishes when it is written with so many (IEEE 754, §5.12.2).
+const DIGITS: usize = 17;
+
+impl Number<'_> {
+    /// Whether every reader can hold the number as it was meant: an integer within 64 bits, anything else with at most 17
+    /// significant digits and not so small that a double makes it zero. What could only be held approximately would be
+    /// changed on its way without anybody's knowing.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub fn exact(self) -> Result<(), Rule> {
+        if self.integer {
+            let fits = self.raw.len() < 19 || self.raw.parse::<i64>().is_ok() || self.raw.parse::<u64>().is_ok();
+            return if fits { Ok(()) } else { Err("json: integer beyond 64 bits") };
+        }
+        let mantissa = self.raw.split(['e', 'E']).next().unwrap_or_default();
+        let mut significant = 0;
+        let mut zeros = 0;
+        for digit in mantissa.bytes().filter(u8::is_ascii_digit) {
+            match digit {
+                b'0' if significant == 0 => {}
+                b'0' => zeros += 1,
+                _ => {
+                    significant += zeros + 1;
+                    zeros = 0;
+                }
+            }
+        }
+        if significant > DIGITS {
+            return Err("json: more digits than a number holds");
+        }
+        let vanishes = significant > 0 && self.raw.parse::<f64>().is_ok_and(|value| value == 0.0);
+        if vanishes { Err("json: number too small") } else { Ok(()) }
+    }
+}
+
 impl<'a> Lexer<'a> {
     /// Reads from the start of `text`.
     #[must_use]
@@ -343,6 +379,35 @@ mod tests {
         fn eight_at_a_time_finds_what_one_at_a_time_finds(bytes: Vec<u8>) {
             let slow = bytes.iter().take_while(|&&b| b >= 0x20 && b != b'"' && b != b'\\').count();
             prop_assert_eq!(plain(&bytes), slow);
+        }
+    }
+
+    #[test]
+    fn a_number_that_would_be_rounded_is_not_exact() {
+        for good in [
+            "0",
+            "-0",
+            "18446744073709551615",
+            "-9223372036854775808",
+            "0.1",
+            "-0.0",
+            "1e308",
+            "0.30000000000000004",
+            "5e-324",
+            "100000000000000000000000.0",
+            "0.000000000000000000001",
+            "1.0000000000000000000000",
+        ] {
+            assert_eq!(Lexer::new(good).number().unwrap().exact(), Ok(()), "{good}");
+        }
+        for (bad, rule) in [
+            ("18446744073709551616", "json: integer beyond 64 bits"),
+            ("-9223372036854775809", "json: integer beyond 64 bits"),
+            ("0.1000000000000000055", "json: more digits than a number holds"),
+            ("123456789012345678.5", "json: more digits than a number holds"),
+            ("1e-400", "json: number too small"),
+        ] {
+            assert_eq!(Lexer::new(bad).number().unwrap().exact(), Err(rule), "{bad}");
         }
     }
 

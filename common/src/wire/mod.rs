@@ -15,6 +15,12 @@ pub mod json;
 /// JSON guarded before it is parsed: depth, keys, duplicates.
 pub mod scan;
 
+/// Every value of a scanned text, without a tree.
+pub mod tape;
+
+/// Which values of a payload a rule is about.
+pub mod field;
+
 /// What a client may say.
 pub mod envelope;
 

@@ -1,5 +1,5 @@
-//! JSON guarded before anything is built from it: one pass, strict RFC 8259, bounded depth and count, no duplicate keys,
-//! no keys that poison a JavaScript prototype.
+//! JSON guarded before anything is built from it: one pass, strict RFC 8259, bounded depth, counts and lengths, no
+//! duplicate keys, no keys that poison a JavaScript prototype. What it saw stays on a [`Tape`] for those who look closer.
 //!
 //! Cost: linear in the bytes. Duplicates are found by comparing with at most [`FEW`] keys of the same object, and beyond
 //! that in a hash table whose hasher is keyed at random, so that no client can aim at a collision.
@@ -10,6 +10,7 @@ use std::ops::Range;
 use super::code::Code;
 use super::json::{Lexer, Rule, Text};
 use super::reject::Reject;
+use super::tape::{Kind, Node, Tape};
 
 /// The bounds of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,12 +19,24 @@ pub struct Bounds {
     pub depth: usize,
     /// Values in all: containers, strings, numbers, literals; keys are not counted.
     pub nodes: usize,
+    /// Keys of one object.
+    pub keys: usize,
+    /// Items of one array.
+    pub items: usize,
+    /// Bytes of one string or key as written, between its quotes.
+    pub string: usize,
+}
+
+impl Bounds {
+    /// No bound at all: for text that was checked before.
+    pub const NONE: Self =
+        Self { depth: usize::MAX, nodes: usize::MAX, keys: usize::MAX, items: usize::MAX, string: usize::MAX };
 }
 
 impl Default for Bounds {
-    /// What the contract promises: depth 16, 4,096 values.
+    /// What the contract promises: depth 16, 4,096 values; nothing further about any one of them.
     fn default() -> Self {
-        Self { depth: 16, nodes: 4_096 }
+        Self { depth: 16, nodes: 4_096, ..Self::NONE }
     }
 }
 
@@ -56,7 +69,10 @@ pub struct Scratch {
     frames: Vec<Frame>,
     keys: Vec<Key>,
     members: Vec<Member>,
-    decoded: String,
+    /// Every value of the text, in order.
+    pub(super) nodes: Vec<Node>,
+    /// Keys that were written with escapes.
+    pub(super) decoded: String,
     table: Table,
 }
 
@@ -64,6 +80,10 @@ pub struct Scratch {
 #[derive(Debug, Clone, Copy)]
 struct Frame {
     object: bool,
+    /// Its place among the values.
+    node: u32,
+    /// Members so far.
+    members: usize,
     /// Tells this object's keys from those of others in the table; never 0.
     serial: u32,
     first_key: usize,
@@ -71,8 +91,8 @@ struct Frame {
 }
 
 /// A key: a range of the text, or of `decoded` when it was written with escapes.
-#[derive(Debug, Clone, Copy, Default)]
-struct Key {
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Key {
     start: u32,
     len: u32,
     decoded: bool,
@@ -105,7 +125,7 @@ pub fn scan<'s>(text: &str, bounds: Bounds, scratch: &'s mut Scratch) -> Result<
     if u32::try_from(text.len()).is_err() {
         return Err(Reject::new(Code::TooLarge, "json: over 4 GiB"));
     }
-    let mut pass = Pass { lexer: Lexer::new(text), text, bounds, nodes: 0, serial: 0, scratch: &mut *scratch };
+    let mut pass = Pass { lexer: Lexer::new(text), text, bounds, key: None, serial: 0, scratch: &mut *scratch };
     let object = pass.run().map_err(|rule| Reject::new(Code::Malformed, rule))?;
     Ok(Outline { object, members: &scratch.members })
 }
@@ -114,7 +134,8 @@ struct Pass<'t, 's> {
     lexer: Lexer<'t>,
     text: &'t str,
     bounds: Bounds,
-    nodes: usize,
+    /// Of the value that comes next.
+    key: Option<Key>,
     serial: u32,
     scratch: &'s mut Scratch,
 }
@@ -135,29 +156,80 @@ impl Pass<'_, '_> {
 
     /// Reads one value, or opens a container. True when the next thing to read is the container's first value.
     fn value(&mut self) -> Result<bool, Rule> {
-        self.nodes += 1;
-        if self.nodes > self.bounds.nodes {
+        if self.scratch.nodes.len() >= self.bounds.nodes {
             return Err("json: too many values");
         }
-        match self.lexer.token() {
+        self.count_member()?;
+        let first = self.lexer.token();
+        let start = self.lexer.at();
+        match first {
             Some(b'{') => {
-                self.open(true)?;
+                self.open(true, start)?;
                 if self.lexer.token() != Some(b'}') {
                     self.key()?;
                     return Ok(true);
                 }
-                Ok(false)
             }
             Some(b'[') => {
-                self.open(false)?;
-                Ok(self.lexer.token() != Some(b']'))
+                self.open(false, start)?;
+                return Ok(self.lexer.token() != Some(b']'));
             }
-            Some(b'"') => self.lexer.string().map(|_| false),
-            Some(b't') => self.lexer.literal("true").map(|()| false),
-            Some(b'f') => self.lexer.literal("false").map(|()| false),
-            Some(b'n') => self.lexer.literal("null").map(|()| false),
-            Some(_) => self.lexer.number().map(|_| false),
-            None => Err("json: ends too early"),
+            Some(b'"') => {
+                let token = self.lexer.string()?;
+                self.measure(token)?;
+                self.leaf(Kind::String, token.escaped, start);
+            }
+            Some(b't') => self.word("true", Kind::True, start)?,
+            Some(b'f') => self.word("false", Kind::False, start)?,
+            Some(b'n') => self.word("null", Kind::Null, start)?,
+            Some(_) => {
+                self.lexer.number()?.exact()?;
+                self.leaf(Kind::Number, false, start);
+            }
+            None => return Err("json: ends too early"),
+        }
+        Ok(false)
+    }
+
+    /// A value begins in the innermost container.
+    fn count_member(&mut self) -> Result<(), Rule> {
+        let Some(frame) = self.scratch.frames.last_mut() else { return Ok(()) };
+        frame.members += 1;
+        match frame.object {
+            true if frame.members > self.bounds.keys => Err("json: too many keys in one object"),
+            false if frame.members > self.bounds.items => Err("json: too many items in one array"),
+            _ => Ok(()),
+        }
+    }
+
+    fn measure(&self, token: Text<'_>) -> Result<(), Rule> {
+        if token.raw.len() > self.bounds.string { Err("json: a string is too long") } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &'static str, kind: Kind, start: usize) -> Result<(), Rule> {
+        self.lexer.literal(word)?;
+        self.leaf(kind, false, start);
+        Ok(())
+    }
+
+    fn leaf(&mut self, kind: Kind, escaped: bool, start: usize) {
+        let node = self.note(kind, escaped, start);
+        self.close(node);
+    }
+
+    /// Puts a value on the tape; its end is not known yet.
+    fn note(&mut self, kind: Kind, escaped: bool, start: usize) -> u32 {
+        let at = self.scratch.nodes.len() as u32;
+        let parent = self.scratch.frames.last().map(|frame| frame.node);
+        let key = self.key.take();
+        self.scratch.nodes.push(Node { kind, escaped, key, parent, start: start as u32, end: 0, next: 0, members: 0 });
+        at
+    }
+
+    fn close(&mut self, node: u32) {
+        let (end, next) = (self.lexer.at() as u32, self.scratch.nodes.len() as u32);
+        if let Some(node) = self.scratch.nodes.get_mut(node as usize) {
+            (node.end, node.next) = (end, next);
         }
     }
 
@@ -184,6 +256,10 @@ impl Pass<'_, '_> {
                     self.lexer.bump();
                     self.scratch.frames.pop();
                     self.scratch.keys.truncate(frame.first_key);
+                    if let Some(node) = self.scratch.nodes.get_mut(frame.node as usize) {
+                        node.members = frame.members as u32;
+                    }
+                    self.close(frame.node);
                 }
                 (None, _) => return Err("json: ends too early"),
                 _ => return Err("json: neither a comma nor an end"),
@@ -191,14 +267,16 @@ impl Pass<'_, '_> {
         }
     }
 
-    fn open(&mut self, object: bool) -> Result<(), Rule> {
+    fn open(&mut self, object: bool, start: usize) -> Result<(), Rule> {
         if self.scratch.frames.len() >= self.bounds.depth {
             return Err("json: nested too deep");
         }
         self.lexer.bump();
         self.serial += 1;
         let first_key = self.scratch.keys.len();
-        self.scratch.frames.push(Frame { object, serial: self.serial, first_key, hashed: false });
+        let node = self.note(if object { Kind::Object } else { Kind::Array }, false, start);
+        let frame = Frame { object, node, members: 0, serial: self.serial, first_key, hashed: false };
+        self.scratch.frames.push(frame);
         Ok(())
     }
 
@@ -216,6 +294,7 @@ impl Pass<'_, '_> {
         self.lexer.token();
         let start = self.lexer.at() + 1;
         let token = self.lexer.string().map_err(|_| "json: not a legal key")?;
+        self.measure(token)?;
         if self.lexer.token() != Some(b':') {
             return Err("json: key without a colon");
         }
@@ -241,11 +320,19 @@ impl Pass<'_, '_> {
         if matches!(key.of(self.text, &self.scratch.decoded), b"__proto__" | b"constructor" | b"prototype") {
             return Err("json: forbidden key");
         }
+        self.key = Some(key);
         if self.scratch.seen(self.text, key) { Err("json: duplicate key") } else { Ok(()) }
     }
 }
 
 impl Key {
+    /// What the key means, of a tape's text.
+    pub(super) fn meaning<'k>(self, text: &'k str, decoded: &'k str) -> &'k str {
+        let source = if self.decoded { decoded } else { text };
+        let start = self.start as usize;
+        source.get(start..start + self.len as usize).unwrap_or_default()
+    }
+
     fn of<'k>(self, text: &'k str, decoded: &'k str) -> &'k [u8] {
         let source = if self.decoded { decoded } else { text };
         let start = self.start as usize;
@@ -254,7 +341,14 @@ impl Key {
 }
 
 impl Scratch {
+    /// Every value of the text that was scanned last, which has to be `text`.
+    #[must_use]
+    pub fn tape<'t>(&'t self, text: &'t str) -> Tape<'t> {
+        Tape::new(text, self)
+    }
+
     fn clear(&mut self) {
+        self.nodes.clear();
         self.frames.clear();
         self.keys.clear();
         self.members.clear();

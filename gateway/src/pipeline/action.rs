@@ -7,10 +7,27 @@ use portcullis_common::config::model::{MessageRule, Route};
 use portcullis_common::ids::{RoomName, UserId};
 use portcullis_common::store::bus::Position;
 use portcullis_common::wire::code::Code;
-use portcullis_common::wire::envelope::{ClientMessage, To};
+use portcullis_common::wire::envelope::{ClientMessage, MAX_SAFE_INTEGER, To};
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::parse_epoch;
 use serde::Deserialize;
+use validator::Validate;
+
+use crate::admit::auth::MAX_TOKEN;
+
+use super::policy::{Body, TypePolicy};
+use super::role::Terms;
+
+/// Where a message is addressed: a legal name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// To the gateway itself.
+    Nowhere,
+    /// To a room, or about one.
+    Room(RoomName),
+    /// To a user.
+    User(UserId),
+}
 
 /// What a passed message asks for.
 pub enum Action<'m> {
@@ -20,6 +37,8 @@ pub enum Action<'m> {
         room: RoomName,
         /// The last position that the client has seen, if it wants what it missed.
         since: Option<Position>,
+        /// What the room's rule says.
+        terms: Terms<'m>,
     },
     /// Leave a room.
     Leave {
@@ -46,6 +65,8 @@ pub enum Action<'m> {
         rule: &'m MessageRule,
         /// Where to; agrees with the rule's route.
         to: Target,
+        /// What the room's rule says, where it goes to one.
+        terms: Terms<'m>,
     },
 }
 
@@ -62,7 +83,7 @@ pub enum Target {
 impl fmt::Debug for Action<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Join { room, since } => f.debug_struct("Join").field("room", room).field("since", since).finish(),
+            Self::Join { room, since, .. } => f.debug_struct("Join").field("room", room).field("since", since).finish(),
             Self::Leave { room } => f.debug_struct("Leave").field("room", room).finish(),
             Self::Presence { room } => f.debug_struct("Presence").field("room", room).finish(),
             Self::HealthCheck => f.write_str("HealthCheck"),
@@ -115,72 +136,106 @@ impl Builtin {
     }
 }
 
-#[derive(Default, Deserialize)]
+/// As the verifier has it.
+const MAX_TOKEN_LENGTH: u64 = MAX_TOKEN as u64;
+
+#[derive(Default, Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 struct JoinPayload<'a> {
     #[serde(borrow)]
+    #[validate(nested)]
     since: Option<Since<'a>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 struct Since<'a> {
+    #[validate(range(max = MAX_SAFE_INTEGER))]
     offset: u64,
     #[serde(borrow)]
+    #[validate(length(min = 1, max = 32))]
     epoch: Cow<'a, str>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Validate)]
 #[serde(deny_unknown_fields)]
 struct RefreshPayload<'a> {
     #[serde(borrow)]
+    #[validate(length(min = 5, max = MAX_TOKEN_LENGTH))]
     token: Cow<'a, str>,
 }
 
-/// Types a built-in message.
+/// Where a message goes: the address has to be of the kind that its type takes.
 ///
 /// # Errors
-/// `malformed` for an address that the type does not take, `schema_invalid` for a payload of another form.
-pub fn builtin<'m>(builtin: Builtin, message: &ClientMessage<'m>) -> Result<Action<'m>, Reject> {
-    let action = match builtin {
-        Builtin::Join => Action::Join { room: room(message)?, since: since(message)? },
-        Builtin::Leave => Action::Leave { room: room(message)? },
-        Builtin::Presence => Action::Presence { room: room(message)? },
-        Builtin::HealthCheck => Action::HealthCheck,
-        Builtin::TokenRefresh => {
+/// `malformed` for another address or none, and for a built-in type without the `id` it needs.
+pub fn address(body: &Body, message: &ClientMessage<'_>) -> Result<Address, Reject> {
+    let malformed = |detail: &'static str| Err(Reject::new(Code::Malformed, detail));
+    let illegal = || Reject::new(Code::Malformed, "to: not a legal name");
+    let wants = match body {
+        Body::Builtin(Builtin::Join | Builtin::Leave | Builtin::Presence)
+        | Body::Application(MessageRule { route: Route::Room, .. }) => Wants::Room,
+        Body::Application(_) => Wants::User,
+        Body::Builtin(Builtin::Ack) if message.id.is_none() => return malformed("ack: no id"),
+        Body::Builtin(_) => Wants::Nothing,
+    };
+    match (wants, &message.to) {
+        (Wants::Nothing, None) => Ok(Address::Nowhere),
+        (Wants::Room, Some(To::Room(room))) => RoomName::parse(room).map(Address::Room).map_err(|_| illegal()),
+        (Wants::User, Some(To::User(user))) => UserId::parse(user).map(Address::User).map_err(|_| illegal()),
+        (Wants::Nothing, Some(_)) => malformed("to: not taken by this type"),
+        (_, None) => malformed("to: missing"),
+        _ => malformed("to: not where this type goes"),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Wants {
+    Nothing,
+    Room,
+    User,
+}
+
+/// What a message asks for that passed every stage: for the built-in types its payload, typed.
+///
+/// # Errors
+/// `schema_invalid` for a payload of another form.
+pub fn action<'m>(
+    kind: Option<&'m TypePolicy>,
+    message: &ClientMessage<'m>,
+    address: Address,
+    terms: Terms<'m>,
+) -> Result<Action<'m>, Reject> {
+    match (kind.map(|kind| &kind.body), address) {
+        (Some(Body::Application(rule)), Address::Room(room)) => {
+            Ok(Action::Publish { rule, to: Target::Room(room), terms })
+        }
+        (Some(Body::Application(rule)), Address::User(user)) => {
+            Ok(Action::Publish { rule, to: Target::User(user), terms })
+        }
+        (Some(Body::Builtin(builtin)), address) => builtin_action(*builtin, message, address, terms),
+        _ => Err(Reject::new(Code::TypeUnknown, "type: not declared")),
+    }
+}
+
+fn builtin_action<'m>(
+    builtin: Builtin,
+    message: &ClientMessage<'m>,
+    address: Address,
+    terms: Terms<'m>,
+) -> Result<Action<'m>, Reject> {
+    Ok(match (builtin, address) {
+        (Builtin::Join, Address::Room(room)) => Action::Join { room, since: since(message)?, terms },
+        (Builtin::Leave, Address::Room(room)) => Action::Leave { room },
+        (Builtin::Presence, Address::Room(room)) => Action::Presence { room },
+        (Builtin::HealthCheck, _) => Action::HealthCheck,
+        (Builtin::TokenRefresh, _) => {
             let payload: RefreshPayload<'m> = payload(message)?.ok_or_else(invalid)?;
             Action::TokenRefresh { token: payload.token }
         }
-        Builtin::Ack if message.id.is_none() => return Err(Reject::new(Code::Malformed, "ack: no id")),
-        Builtin::Ack => Action::Ack,
-    };
-    let addressed = matches!(builtin, Builtin::Join | Builtin::Leave | Builtin::Presence);
-    if message.to.is_some() && !addressed {
-        return Err(Reject::new(Code::Malformed, "to: not taken by this type"));
-    }
-    Ok(action)
-}
-
-/// Types an application's message: the address has to be of the kind that the type's route names.
-///
-/// # Errors
-/// `malformed` for another address or none.
-pub fn publish<'m>(rule: &'m MessageRule, message: &ClientMessage<'m>) -> Result<Action<'m>, Reject> {
-    let to = match (&rule.route, &message.to) {
-        (Route::Room, Some(To::Room(_))) => Target::Room(room(message)?),
-        (Route::User(_), Some(To::User(user))) => {
-            Target::User(UserId::parse(user).map_err(|_| Reject::new(Code::Malformed, "to: not a legal name"))?)
-        }
-        _ => return Err(Reject::new(Code::Malformed, "to: not where this type goes")),
-    };
-    Ok(Action::Publish { rule, to })
-}
-
-fn room(message: &ClientMessage<'_>) -> Result<RoomName, Reject> {
-    match &message.to {
-        Some(To::Room(name)) => RoomName::parse(name).map_err(|_| Reject::new(Code::Malformed, "to: not a legal name")),
-        _ => Err(Reject::new(Code::Malformed, "to: no room")),
-    }
+        (Builtin::Ack, _) => Action::Ack,
+        _ => return Err(Reject::new(Code::Malformed, "to: no room")),
+    })
 }
 
 fn since(message: &ClientMessage<'_>) -> Result<Option<Position>, Reject> {
@@ -195,9 +250,13 @@ fn since(message: &ClientMessage<'_>) -> Result<Option<Position>, Reject> {
 }
 
 /// `None` for an absent payload and for `null`.
-fn payload<'m, T: Deserialize<'m>>(message: &ClientMessage<'m>) -> Result<Option<T>, Reject> {
+fn payload<'m, T: Deserialize<'m> + Validate>(message: &ClientMessage<'m>) -> Result<Option<T>, Reject> {
     let Some(raw) = message.payload else { return Ok(None) };
-    serde_json::from_str(raw.get()).map_err(|_| invalid())
+    let payload: Option<T> = serde_json::from_str(raw.get()).map_err(|_| invalid())?;
+    match payload.as_ref().map(Validate::validate) {
+        Some(Err(_)) => Err(invalid()),
+        _ => Ok(payload),
+    }
 }
 
 fn invalid() -> Reject {

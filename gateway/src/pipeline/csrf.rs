@@ -10,6 +10,7 @@ use portcullis_common::wire::reject::Reject;
 use rand::RngCore;
 use subtle::{Choice, ConstantTimeEq};
 
+use super::stages::{Halt, Run};
 use super::{Now, nanos};
 
 /// `csrf.rotate` and `csrf.grace`, in nanoseconds.
@@ -74,11 +75,19 @@ impl Tokens {
     }
 }
 
-/// Checks the `csrfToken` of a message whose type is not exempt.
+/// Messages whose type is not exempt carry the session's token. What is exempt only the configuration says.
+pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
+    if run.kind.is_some_and(|kind| kind.csrf_exempt) {
+        return Ok(());
+    }
+    Ok(token(&run.state.csrf, run.message.csrf_token.as_deref(), run.now)?)
+}
+
+/// Checks a `csrfToken`.
 ///
 /// # Errors
 /// `csrf_invalid`: absent, not a token, not this session's, past its grace, or the session has none.
-pub fn check(tokens: &Tokens, given: Option<&str>, now: Now) -> Result<(), Reject> {
+pub fn token(tokens: &Tokens, given: Option<&str>, now: Now) -> Result<(), Reject> {
     let refused = |detail: &'static str| Err(Reject::new(Code::CsrfInvalid, detail));
     let Some(text) = given else { return refused("csrf: no token") };
     let mut token = [0; 32];
@@ -115,7 +124,7 @@ mod tests {
         let tokens = Tokens::default();
         let zeros = URL_SAFE_NO_PAD.encode([0; 32]);
         for given in [None, Some(""), Some("undefined"), Some(zeros.as_str())] {
-            assert_eq!(check(&tokens, given, at(0)).unwrap_err().code, Code::CsrfInvalid, "{given:?}");
+            assert_eq!(token(&tokens, given, at(0)).unwrap_err().code, Code::CsrfInvalid, "{given:?}");
         }
     }
 
@@ -123,16 +132,16 @@ mod tests {
     fn only_the_issued_token_passes() {
         let mut rng = StdRng::seed_from_u64(7);
         let (mut mine, mut other) = (Tokens::default(), Tokens::default());
-        let token = mine.rotate(times(), &mut rng, at(1));
+        let good = mine.rotate(times(), &mut rng, at(1));
         let foreign = other.rotate(times(), &mut rng, at(1));
-        assert_eq!(token.len(), 43);
-        assert!(check(&mine, Some(&token), at(2)).is_ok());
-        let mut padded = token.clone();
+        assert_eq!(good.len(), 43);
+        assert!(token(&mine, Some(&good), at(2)).is_ok());
+        let mut padded = good.clone();
         padded.push('=');
-        for bad in [foreign.as_str(), &token[..42], &padded, &token.to_lowercase()] {
-            assert!(check(&mine, Some(bad), at(2)).is_err());
+        for bad in [foreign.as_str(), &good[..42], &padded, &good.to_lowercase()] {
+            assert!(token(&mine, Some(bad), at(2)).is_err());
         }
-        assert!(check(&mine, None, at(2)).is_err());
+        assert!(token(&mine, None, at(2)).is_err());
     }
 
     #[test]
@@ -143,12 +152,12 @@ mod tests {
         assert!(!tokens.due(times(), at(3_599)));
         assert!(tokens.due(times(), at(3_600)));
         let second = tokens.rotate(times(), &mut rng, at(3_600));
-        assert!(check(&tokens, Some(&first), at(3_659)).is_ok());
-        assert!(check(&tokens, Some(&first), at(3_660)).is_err());
-        assert!(check(&tokens, Some(&second), at(3_660)).is_ok());
+        assert!(token(&tokens, Some(&first), at(3_659)).is_ok());
+        assert!(token(&tokens, Some(&first), at(3_660)).is_err());
+        assert!(token(&tokens, Some(&second), at(3_660)).is_ok());
         let third = tokens.rotate(times(), &mut rng, at(3_661));
-        assert!(check(&tokens, Some(&first), at(3_661)).is_err(), "two rotations end a token");
-        assert!(check(&tokens, Some(&second), at(3_661)).is_ok());
-        assert!(check(&tokens, Some(&third), at(3_661)).is_ok());
+        assert!(token(&tokens, Some(&first), at(3_661)).is_err(), "two rotations end a token");
+        assert!(token(&tokens, Some(&second), at(3_661)).is_ok());
+        assert!(token(&tokens, Some(&third), at(3_661)).is_ok());
     }
 }

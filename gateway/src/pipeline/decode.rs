@@ -6,7 +6,17 @@ use portcullis_common::wire::msgpack;
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::scan::Bounds;
 
-use super::{Frame, Now, Scratch};
+use super::payload::Payload;
+use super::stages::{Halt, Run};
+use super::{Frame, Scratch};
+
+/// What a frame says.
+pub struct Decoded<'m> {
+    /// The envelope.
+    pub message: ClientMessage<'m>,
+    /// Its payload.
+    pub payload: Payload<'m>,
+}
 
 /// Decodes text as it is, binary by way of JSON: one grammar, one set of bounds for both. The JSON of a binary message
 /// may be `max` bytes long, as a text message may.
@@ -18,26 +28,26 @@ pub fn decode<'m>(
     bounds: Bounds,
     max: usize,
     scratch: &'m mut Scratch,
-) -> Result<ClientMessage<'m>, Refused<'m>> {
-    match frame {
-        Frame::Text(text) => envelope::decode(text, bounds, &mut scratch.scan),
+) -> Result<Decoded<'m>, Refused<'m>> {
+    let Scratch { scan, json, spare } = scratch;
+    let text = match frame {
+        Frame::Text(text) => text,
         Frame::Binary(bytes) => {
-            let Scratch { scan, json } = scratch;
             json.clear();
             msgpack::to_json(bytes, bounds, max, json).map_err(|reject| Refused { reject, id: None })?;
-            envelope::decode(json, bounds, scan)
+            json
         }
-    }
+    };
+    let message = envelope::decode(text, bounds, scan)?;
+    let payload = message.payload.and_then(|_| scan.tape(text).root()).and_then(|root| root.get("payload"));
+    Ok(Decoded { message, payload: Payload::new(payload, spare) })
 }
 
 /// A `timestamp`, where there is one, has to be of now: replays of recorded messages are refused. A message without one
 /// is protected by its `id` alone.
-///
-/// # Errors
-/// `malformed`.
-pub fn fresh(message: &ClientMessage<'_>, now: Now) -> Result<(), Reject> {
-    match envelope::freshness(message.timestamp, now.wall, FRESHNESS) {
+pub(super) fn fresh(run: &mut Run<'_, '_>) -> Result<(), Halt> {
+    match envelope::freshness(run.message.timestamp, run.now.wall, FRESHNESS) {
         Freshness::Fresh | Freshness::Unstated => Ok(()),
-        Freshness::Stale => Err(Reject::new(Code::Malformed, "timestamp: not within two minutes")),
+        Freshness::Stale => Err(Reject::new(Code::Malformed, "timestamp: not within two minutes").into()),
     }
 }

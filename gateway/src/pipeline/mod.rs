@@ -1,20 +1,28 @@
-//! What a message has to pass, in this order: size · flow · decode · csrf · role · rate.
+//! What a message has to pass, in this order: size · flow · decode · csrf · role · rate · schema.
 //!
-//! A chain of plain functions: no `await`, no clock, no I/O. What is decided here is decided from the compiled
-//! [`Policy`], the connection's own [`ConnState`], and the arguments. The cheapest refusals come first, and nothing is
-//! parsed that flow control has not let in.
+//! One list of plain functions ([`stages`]): no `await`, no clock, no I/O. What is decided here is decided from the
+//! compiled [`Policy`], the connection's own [`ConnState`], and the arguments. The cheapest refusals come first, and
+//! nothing is parsed that flow control has not let in.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 
 use portcullis_common::clock::{UnixMs, millis};
-use portcullis_common::config::model::{self, Config, Limit, MessageRule, Rate};
-use portcullis_common::gcra::{Gcra, Tat};
-use portcullis_common::ids::TypeName;
-use portcullis_common::wire::code::{Close, Code};
-use portcullis_common::wire::envelope::{ClientMessage, Refused};
+use portcullis_common::gcra::Tat;
+use portcullis_common::stage::Stage;
+use portcullis_common::wire::code::Close;
+use portcullis_common::wire::envelope::ClientMessage;
 use portcullis_common::wire::reject::Reject;
-use portcullis_common::wire::scan::{self, Bounds};
+use portcullis_common::wire::scan;
+
+/// The list, and what runs it.
+pub mod stages;
+
+/// The rules, compiled.
+pub mod policy;
+
+/// The payload as stages see and change it.
+pub mod payload;
 
 /// How long a message may be.
 pub mod size;
@@ -28,16 +36,27 @@ pub mod decode;
 /// Whether the session's own page sent it.
 pub mod csrf;
 
-/// Whether the sender may send this type.
+/// Whether the sender may send this type, there.
 pub mod role;
 
-/// How often one connection may send this type.
+/// How often.
 pub mod rate;
+
+/// The node's counts that connections share.
+pub mod buckets;
+
+/// Whether the payload has the declared form.
+pub mod schema;
 
 /// What the message asks for.
 pub mod action;
 
 pub use action::{Action, Target};
+pub use policy::Policy;
+pub use stages::Note;
+
+use self::stages::{Halt, Stopped};
+use crate::route::condition::Subject;
 
 /// So many refusals a minute are answered; the connection ends with the next.
 pub const REFUSALS_PER_MINUTE: u32 = 50;
@@ -80,8 +99,12 @@ impl Frame<'_> {
 /// What the pipeline needs to know about the sender.
 #[derive(Debug, Clone, Copy)]
 pub struct Who<'w> {
-    /// The roles of the session's token.
-    pub roles: &'w [std::sync::Arc<str>],
+    /// User, tenant, roles, claims of the session's token.
+    pub subject: Subject<'w>,
+    /// The place in `auth.issuer` of who vouched.
+    pub issuer: usize,
+    /// Where the connection comes from.
+    pub address: IpAddr,
 }
 
 /// Working memory, one a worker.
@@ -90,83 +113,12 @@ pub struct Scratch {
     scan: scan::Scratch,
     /// A MessagePack message as JSON.
     json: String,
+    /// A payload that was changed.
+    spare: payload::Spare,
 }
 
-/// The configuration in the pipeline's terms; compiled once, shared by all connections, replaced as a whole on reload.
-#[derive(Debug)]
-pub struct Policy {
-    size: usize,
-    bounds: Bounds,
-    flow: flow::Flow,
-    refusals: Gcra,
-    csrf: csrf::Times,
-    kinds: HashMap<TypeName, Kind>,
-}
-
-/// A type that exists.
-#[derive(Debug)]
-struct Kind {
-    body: Body,
-    csrf_exempt: bool,
-    rate: Option<Gcra>,
-}
-
-/// Whether the gateway itself answers.
-#[derive(Debug)]
-enum Body {
-    Builtin(action::Builtin),
-    Application(MessageRule),
-}
-
-impl Policy {
-    /// Compiles what concerns the pipeline.
-    #[must_use]
-    pub fn compile(config: &Config) -> Self {
-        Self::new(&config.size, &config.csrf, &config.limit, &config.message)
-    }
-
-    /// Compiles the sections one by one. A declared type with the name of a built-in one has no effect.
-    #[must_use]
-    pub fn new(
-        size: &model::Size,
-        csrf: &model::Csrf,
-        limits: &model::Limits,
-        messages: &BTreeMap<TypeName, MessageRule>,
-    ) -> Self {
-        let exempt = |name: &str| csrf.exempt.iter().any(|e| e.as_str() == name);
-        let mut kinds: HashMap<TypeName, Kind> = messages
-            .iter()
-            .map(|(name, rule)| {
-                let rate = rule.rate.map(Gcra::new);
-                let body = Body::Application(rule.clone());
-                (name.clone(), Kind { body, csrf_exempt: exempt(name.as_str()), rate })
-            })
-            .collect();
-        for builtin in action::Builtin::ALL {
-            let csrf_exempt = builtin.csrf_exempt() || exempt(builtin.name());
-            if let Ok(name) = TypeName::parse(builtin.name()) {
-                kinds.insert(name, Kind { body: Body::Builtin(builtin), csrf_exempt, rate: None });
-            }
-        }
-        let per_minute = Rate { count: REFUSALS_PER_MINUTE, period: std::time::Duration::from_secs(60) };
-        Self {
-            size: size.message,
-            bounds: Bounds { depth: size.json_depth, nodes: size.json_nodes },
-            flow: flow::Flow::new(limits),
-            refusals: Gcra::new(Limit { rate: per_minute, burst: REFUSALS_PER_MINUTE }),
-            csrf: csrf::Times::new(csrf),
-            kinds,
-        }
-    }
-
-    /// When tokens of this policy are to be rotated, and how long the previous one stays good.
-    #[must_use]
-    pub fn csrf(&self) -> csrf::Times {
-        self.csrf
-    }
-}
-
-/// What one connection carries through its life: 112 bytes, and 24 for each limited type that it used.
+/// What one connection carries through its life: 120 bytes, 16 for each limit of its own that it met, and the answers of
+/// conditions that it was held against.
 #[derive(Debug, Default)]
 pub struct ConnState {
     flow: flow::Used,
@@ -174,6 +126,8 @@ pub struct ConnState {
     /// The session's CSRF tokens; a new state has none and refuses every message that needs one.
     pub csrf: csrf::Tokens,
     rates: rate::Used,
+    /// What conditions answered; to be forgotten when the token changes.
+    pub memo: role::Memo,
 }
 
 /// What the pipeline decided.
@@ -183,16 +137,30 @@ pub enum Verdict<'m> {
     Pass(Passed<'m>),
     /// The message stops here.
     Reject {
+        /// The stage that stopped it.
+        stage: Stage,
         /// What the client is told, and whether the connection ends.
         reject: Reject,
         /// The `id` to answer, where one could be read.
         id: Option<std::borrow::Cow<'m, str>>,
     },
+    /// Nothing is known here of a limit that the fleet shares: whoever holds the connection asks, and puts the same frame
+    /// through again. What the message had taken of other limits was given back, but for the connection's own flow.
+    Park(rate::Key),
+}
+
+/// A verdict, and what stages in `dry_run` would have refused on the way.
+#[derive(Debug)]
+pub struct Checked<'m> {
+    /// What the pipeline decided.
+    pub verdict: Verdict<'m>,
+    /// At most one for each stage and each limit.
+    pub notes: Vec<Note>,
 }
 
 /// A message that passed every stage.
 pub struct Passed<'m> {
-    /// The message.
+    /// The message, its payload as it goes on.
     pub message: ClientMessage<'m>,
     /// What it asks for.
     pub action: Action<'m>,
@@ -205,7 +173,7 @@ impl fmt::Debug for Passed<'_> {
 }
 
 /// Puts one message through every stage. Costs about a microsecond for a chat message, nothing beyond linear for any
-/// other; allocates for the names of a room or user and for members written with escapes.
+/// other; allocates for the names of a room or user, for members written with escapes, and for shared limits' keys.
 pub fn check<'m>(
     policy: &'m Policy,
     state: &mut ConnState,
@@ -213,11 +181,16 @@ pub fn check<'m>(
     frame: Frame<'m>,
     now: Now,
     scratch: &'m mut Scratch,
-) -> Verdict<'m> {
-    match pass(policy, state, who, frame, now, scratch) {
+) -> Checked<'m> {
+    let mut notes = Vec::new();
+    let verdict = match stages::run(policy, state, who, frame, now, scratch, &mut notes) {
         Ok(passed) => Verdict::Pass(passed),
-        Err(Refused { reject, id }) => Verdict::Reject { reject: count_refusal(policy, state, reject, now), id },
-    }
+        Err(Stopped { halt: Halt::Park(key), .. }) => Verdict::Park(key),
+        Err(Stopped { stage, halt: Halt::Reject(reject) | Halt::Hard(reject), id }) => {
+            Verdict::Reject { stage, reject: count_refusal(policy, state, reject, now), id }
+        }
+    };
+    Checked { verdict, notes }
 }
 
 /// Counts a control frame (ping, pong) of the peer.
@@ -234,62 +207,6 @@ pub fn check_control(policy: &Policy, state: &mut ConnState, now: Now) -> Result
 pub fn count_refusal(policy: &Policy, state: &mut ConnState, reject: Reject, now: Now) -> Reject {
     let often = policy.refusals.take(&mut state.refusals, now.mono_ns, 1).is_err();
     if often && reject.close.is_none() { reject.closing(Close::RateLimited) } else { reject }
-}
-
-fn pass<'m>(
-    policy: &'m Policy,
-    state: &mut ConnState,
-    who: &Who<'_>,
-    frame: Frame<'m>,
-    now: Now,
-    scratch: &'m mut Scratch,
-) -> Result<Passed<'m>, Refused<'m>> {
-    let len = frame.len();
-    let early = |reject| Refused { reject, id: None };
-    size::message(len, policy.size).map_err(early)?;
-    flow::take(&policy.flow, &mut state.flow, len, now).map_err(early)?;
-    let message = decode::decode(frame, policy.bounds, policy.size, scratch).inspect_err(|refused| {
-        if refused.reject.code == Code::Malformed {
-            flow::charge_malformed(&policy.flow, &mut state.flow, now);
-        }
-    })?;
-    match judge(policy, state, who, &message, len, now) {
-        Ok(action) => Ok(Passed { message, action }),
-        Err(reject) => Err(Refused { reject, id: message.id }),
-    }
-}
-
-/// The stages that look at a decoded message.
-fn judge<'m>(
-    policy: &'m Policy,
-    state: &mut ConnState,
-    who: &Who<'_>,
-    message: &ClientMessage<'m>,
-    len: usize,
-    now: Now,
-) -> Result<Action<'m>, Reject> {
-    decode::fresh(message, now)?;
-    let kind = policy.kinds.get(&*message.kind);
-    if !kind.is_some_and(|k| k.csrf_exempt) {
-        csrf::check(&state.csrf, message.csrf_token.as_deref(), now)?;
-    }
-    let kind = kind.ok_or_else(|| Reject::new(Code::TypeUnknown, "type: not declared"))?;
-    if let Body::Application(rule) = &kind.body {
-        role::check(&rule.roles, who.roles)?;
-        size::of_type(len, rule.max_size)?;
-    }
-    if let Some(gcra) = &kind.rate {
-        rate::take(gcra, &mut state.rates, &message.kind, now).map_err(|reject| {
-            // a message that waits for its type's turn must find the connection's own limits open as well
-            let flow = flow::wait(&policy.flow, &state.flow, len, now);
-            let longer = reject.retry_after.unwrap_or_default().max(flow);
-            reject.retry(longer)
-        })?;
-    }
-    match &kind.body {
-        Body::Builtin(builtin) => action::builtin(*builtin, message),
-        Body::Application(rule) => action::publish(rule, message),
-    }
 }
 
 /// Nanoseconds, saturating, of a duration in configuration.

@@ -17,7 +17,7 @@ use portcullis_common::wire::scan::{Bounds, Scratch, scan};
 pub const MAX_LENGTH: usize = 1_024;
 
 /// The largest claims that a condition is evaluated over; beyond them it fails.
-pub const CLAIM_BOUNDS: Bounds = Bounds { depth: 16, nodes: 1_024 };
+pub const CLAIM_BOUNDS: Bounds = Bounds { depth: 16, nodes: 1_024, ..Bounds::NONE };
 
 /// The names that every condition may use besides its pattern's.
 pub const NAMES: [&str; 5] = ["claims", "user", "roles", "tenant", "room"];
@@ -61,6 +61,20 @@ impl Condition {
     /// # Errors
     /// A sentence for the operator: too long, not CEL, an unknown name, nested iteration.
     pub fn compile(source: &str, captures: &[&str], env: &Arc<Env>) -> Result<Self, String> {
+        let names: Vec<&str> = NAMES.iter().chain(captures).copied().collect();
+        Self::over(source, &names, env)
+    }
+
+    /// Compiles the condition of a message type, which is about no room: it may use [`NAMES`] but `room`.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn of_type(source: &str, env: &Arc<Env>) -> Result<Self, String> {
+        let names: Vec<&str> = NAMES.iter().copied().filter(|name| *name != "room").collect();
+        Self::over(source, &names, env)
+    }
+
+    fn over(source: &str, legal: &[&str], env: &Arc<Env>) -> Result<Self, String> {
         if source.len() > MAX_LENGTH {
             return Err(format!("is longer than {MAX_LENGTH} bytes"));
         }
@@ -73,8 +87,8 @@ impl Condition {
         }
         let names = program.references();
         for name in names.variables() {
-            if !NAMES.contains(&name) && !captures.contains(&name) && !bound.contains(&name) {
-                return Err(format!("uses `{name}`, which is neither a capture of the pattern nor one of {NAMES:?}"));
+            if !legal.contains(&name) && !bound.contains(&name) {
+                return Err(format!("uses `{name}`, which is none of {}", legal.join(", ")));
             }
         }
         let uses_claims = names.has_variable("claims");
@@ -85,18 +99,20 @@ impl Condition {
     /// Whether the condition is true. False for whatever else comes out: another value, an error, claims that are
     /// missing or too large. Parses the claims each time it needs them; nothing is kept.
     #[must_use]
-    pub fn holds(&self, subject: &Subject<'_>, room: &RoomName, captures: &[(&str, &str)]) -> bool {
+    pub fn holds(&self, subject: &Subject<'_>, room: Option<&RoomName>, captures: &[(&str, &str)]) -> bool {
         let evaluate = AssertUnwindSafe(|| self.evaluate(subject, room, captures) == Some(true));
         catch_unwind(evaluate).unwrap_or(false)
     }
 
-    fn evaluate(&self, subject: &Subject<'_>, room: &RoomName, captures: &[(&str, &str)]) -> Option<bool> {
+    fn evaluate(&self, subject: &Subject<'_>, room: Option<&RoomName>, captures: &[(&str, &str)]) -> Option<bool> {
         let mut context = Context::with_env(Arc::clone(&self.env));
         for (name, value) in captures {
             context.add_variable_from_value(*name, *value);
         }
         context.add_variable_from_value("user", subject.user.as_str());
-        context.add_variable_from_value("room", room.as_str());
+        if let Some(room) = room {
+            context.add_variable_from_value("room", room.as_str());
+        }
         context.add_variable_from_value("tenant", subject.tenant.map_or("", TenantId::as_str));
         context.add_variable_from_value("roles", cel::to_value(subject.roles).ok()?);
         if self.uses_claims {

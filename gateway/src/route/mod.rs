@@ -26,7 +26,7 @@ use crate::session::talk::{Session, Sort};
 pub mod rooms;
 
 /// Conditions of room rules.
-mod condition;
+pub(crate) mod condition;
 
 /// Joining, leaving, publishing.
 pub mod room;
@@ -85,11 +85,13 @@ pub fn dispatch(session: &mut Session, passed: Passed<'_>, turn: &mut Turn<'_, '
             Ok(Next::Go)
         }
         Action::Ack => Ok(Next::Go),
-        Action::Join { room, since } => room::join(session, room, since, id, turn),
+        Action::Join { room, since, terms } => room::join(session, room, since, terms, id, turn),
         Action::Leave { room } => room::leave(session, room, id, turn),
         Action::Presence { room } => room::presence(session, room, id, turn),
-        Action::Publish { rule, to: Target::Room(room) } => room::publish(session, &message, rule, room, id, turn),
-        Action::Publish { rule, to: Target::User(user) } => user::send(session, &message, rule, user, id, turn),
+        Action::Publish { rule, to: Target::Room(room), terms } => {
+            room::publish(session, &message, rule, (room, terms), id, turn)
+        }
+        Action::Publish { rule, to: Target::User(user), .. } => user::send(session, &message, rule, user, id, turn),
         Action::TokenRefresh { token } => {
             let (node, token, client) = (Arc::clone(&turn.worker.node), token.into_owned(), session.client);
             let work = async move {
@@ -131,7 +133,8 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
 }
 
 async fn check_token(node: &Node, token: &str, client: IpAddr) -> Result<Identity, AuthError> {
-    let result = node.verifier.verify(token).await;
+    let rules = node.rules.load_full();
+    let result = rules.verifier.verify(token).await;
     if matches!(result, Err(AuthError::Bad(_))) {
         node.addresses.login_failed(client, node.clock.nanos());
     }

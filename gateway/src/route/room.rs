@@ -13,14 +13,14 @@ use portcullis_common::wire::envelope::ClientMessage;
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::{Ack, Acked, PresenceEvent, Published, Reply};
 
-use super::rooms::Subject;
 use super::{Done, Outcome};
 use crate::bus;
 use crate::events::StoreFailed;
 use crate::node::Node;
+use crate::pipeline::role::Terms;
 use crate::session::connection::{Next, Turn};
 use crate::session::guard::RETRIES;
-use crate::session::talk::{Session, Sort, Work};
+use crate::session::talk::{Session, Sort, Work, subject_of};
 use crate::wire_out;
 
 /// Missed messages that a join brings back at most, and no more bytes than half of what the outbox still takes; more are
@@ -37,14 +37,10 @@ pub struct Joined {
     members: usize,
 }
 
-fn subject(session: &Session) -> Subject<'_> {
-    let identity = &session.identity;
-    Subject {
-        user: &identity.user,
-        tenant: identity.tenant.as_ref(),
-        roles: &identity.roles,
-        claims: identity.claims.get(),
-    }
+/// Whether the present rule of a room tells who is there, and what it keeps.
+fn terms(node: &Node, room: &RoomName) -> (bool, Option<History>) {
+    let rules = node.rules.load();
+    rules.policy.rooms.rule(room).map_or((false, None), |rule| (rule.presence, rule.history))
 }
 
 fn not_member() -> Reject {
@@ -60,12 +56,12 @@ pub fn join(
     session: &mut Session,
     room: RoomName,
     since: Option<Position>,
+    terms: Terms<'_>,
     id: Option<Box<str>>,
     turn: &mut Turn<'_, '_>,
 ) -> Result<Next, Reject> {
     let node = Arc::clone(&turn.worker.node);
-    let rule = node.rooms.may_join(&room, &subject(session))?;
-    let (presence, keep) = (rule.presence, rule.history);
+    let (presence, keep) = (terms.presence, terms.history);
     let rooms = turn.peer.rooms.borrow().len();
     let again = is_member(&room, turn);
     if rooms >= node.config.session.max_rooms && !again {
@@ -269,9 +265,9 @@ impl Absence {
                 None => node.stores.presence.exit(self.room.clone(), self.sid, self.epoch).await?.user_changed,
             };
             self.told = Some(user_left);
-            let rule = node.rooms.find(&self.room).map(|found| found.rule);
-            if let Some(rule) = rule.filter(|rule| rule.presence && user_left) {
-                announce(node, self.room.clone(), &self.user, false, rule.history).await?;
+            let (presence, history) = terms(node, &self.room);
+            if presence && user_left {
+                announce(node, self.room.clone(), &self.user, false, history).await?;
             }
             Ok::<(), StoreFault>(())
         };
@@ -284,7 +280,7 @@ pub fn leave_forbidden(session: &mut Session, turn: &mut Turn<'_, '_>) {
     let rooms = turn.peer.rooms.borrow().clone();
     for room in rooms {
         let node = Arc::clone(&turn.worker.node);
-        if node.rooms.may_join(&room, &subject(session)).is_err() {
+        if node.rules.load().policy.rooms.may_join(&room, &subject_of(&session.identity)).is_err() {
             // the membership was checked a line ago
             let _ = leave(session, room, None, turn);
         }
@@ -302,7 +298,7 @@ pub fn presence(
         return Err(not_member());
     }
     let node = Arc::clone(&turn.worker.node);
-    if !node.rooms.find(&room).is_some_and(|found| found.rule.presence) {
+    if !terms(&node, &room).0 {
         return Err(Reject::new(Code::Forbidden, "the room does not tell who is there"));
     }
     let work = async move {
@@ -317,7 +313,7 @@ pub fn publish(
     session: &mut Session,
     message: &ClientMessage<'_>,
     rule: &MessageRule,
-    room: RoomName,
+    (room, terms): (RoomName, Terms<'_>),
     id: Option<Box<str>>,
     turn: &mut Turn<'_, '_>,
 ) -> Result<Next, Reject> {
@@ -325,7 +321,7 @@ pub fn publish(
         return Err(not_member());
     }
     let node = Arc::clone(&turn.worker.node);
-    let keep = node.rooms.may_publish(&room, &subject(session))?.history;
+    let keep = terms.history;
     let record = record(session, message, rule, Some(&room), turn);
     let dedupe = dedupe(session, id.as_deref())?;
     let kept = record.clone();

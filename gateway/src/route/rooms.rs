@@ -15,7 +15,7 @@ use portcullis_common::wire::reject::Reject;
 
 pub use super::condition::Subject;
 use super::condition::{Condition, NAMES};
-use crate::pipeline::role;
+use crate::pipeline::role::{self, Asked, Memo};
 
 /// The longest pattern, in bytes; a room's name is no longer either.
 const MAX_PATTERN: usize = RoomName::MAX;
@@ -44,6 +44,15 @@ enum Segment {
 #[derive(Debug)]
 struct Pattern(Vec<Segment>);
 
+/// What somebody wants in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Enter it.
+    Join,
+    /// Say something in it.
+    Publish,
+}
+
 /// The rule of a room.
 #[derive(Debug)]
 pub struct Matched<'b, 'r> {
@@ -51,7 +60,6 @@ pub struct Matched<'b, 'r> {
     pub rule: &'b RoomRule,
     /// The names of the pattern and the segments that they stand for.
     pub captures: Vec<(&'b str, &'r str)>,
-    condition: Option<&'b Condition>,
 }
 
 impl RoomBook {
@@ -94,8 +102,18 @@ impl RoomBook {
     pub fn find<'b, 'r>(&'b self, room: &'r RoomName) -> Option<Matched<'b, 'r>> {
         self.rules.iter().find_map(|c| {
             let captures = c.pattern.matches(room.as_str())?;
-            Some(Matched { rule: &c.rule, captures, condition: c.condition.as_ref() })
+            Some(Matched { rule: &c.rule, captures })
         })
+    }
+
+    /// The rule that decides about `room`, without what its names stand for: nothing is allocated.
+    #[must_use]
+    pub fn rule(&self, room: &RoomName) -> Option<&RoomRule> {
+        self.compiled(room).map(|compiled| &compiled.rule)
+    }
+
+    fn compiled(&self, room: &RoomName) -> Option<&Compiled> {
+        self.rules.iter().find(|c| c.pattern.fits(room.as_str()))
     }
 
     /// Whether `who` may join; the rule says what else holds in the room.
@@ -103,7 +121,7 @@ impl RoomBook {
     /// # Errors
     /// `forbidden`: no rule for this room, none of its roles, or its condition is not true.
     pub fn may_join(&self, room: &RoomName, who: &Subject<'_>) -> Result<&RoomRule, Reject> {
-        self.decide(room, who, |rule| &rule.join)
+        self.decide(room, who, Verb::Join, 0, &mut Memo::default())
     }
 
     /// Whether `who` may publish. Membership is for the caller to ask about.
@@ -111,25 +129,40 @@ impl RoomBook {
     /// # Errors
     /// As [`Self::may_join`].
     pub fn may_publish(&self, room: &RoomName, who: &Subject<'_>) -> Result<&RoomRule, Reject> {
-        self.decide(room, who, |rule| &rule.publish)
+        self.decide(room, who, Verb::Publish, 0, &mut Memo::default())
     }
 
-    fn decide(
+    /// Whether `who` may do it. What its condition answered before, under the policy `serial`, is in `memo`. Membership is
+    /// for the caller to ask about.
+    ///
+    /// # Errors
+    /// As [`Self::may_join`].
+    pub fn decide(
         &self,
         room: &RoomName,
         who: &Subject<'_>,
-        roles: impl Fn(&RoomRule) -> &Vec<String>,
+        verb: Verb,
+        serial: u64,
+        memo: &mut Memo,
     ) -> Result<&RoomRule, Reject> {
         let forbidden = |detail: &'static str| Reject::new(Code::Forbidden, detail);
-        let matched = self.find(room).ok_or_else(|| forbidden("room: no rule"))?;
-        if !role::any(roles(matched.rule), who.roles) {
+        let Compiled { rule, pattern, condition } = self.compiled(room).ok_or_else(|| forbidden("room: no rule"))?;
+        let roles = match verb {
+            Verb::Join => &rule.join,
+            Verb::Publish => &rule.publish,
+        };
+        if !role::any(roles, who.roles) {
             return Err(forbidden("room: none of the rule's roles"));
         }
-        match matched.condition {
-            Some(condition) if !condition.holds(who, room, &matched.captures) => {
-                Err(forbidden("room: the rule's condition is not true"))
-            }
-            _ => Ok(matched.rule),
+        let Some(condition) = condition else { return Ok(rule) };
+        let evaluate = || {
+            let captures = pattern.matches(room.as_str()).unwrap_or_default();
+            condition.holds(who, Some(room), &captures)
+        };
+        if memo.ask(serial, Asked::Room(room.clone()), evaluate) {
+            Ok(rule)
+        } else {
+            Err(forbidden("room: the rule's condition is not true"))
         }
     }
 }
@@ -165,6 +198,15 @@ impl Pattern {
     fn shape(&self) -> Vec<Segment> {
         let plain = |s: &Segment| if let Segment::Literal(_) = s { s.clone() } else { Segment::Any };
         self.0.iter().map(plain).collect()
+    }
+
+    fn fits(&self, room: &str) -> bool {
+        let mut found = room.split('.');
+        let fit = self.0.iter().all(|segment| match (segment, found.next()) {
+            (Segment::Literal(literal), text) => text == Some(literal),
+            (_, text) => text.is_some_and(|text| !text.is_empty()),
+        });
+        fit && found.next().is_none()
     }
 
     fn matches<'b, 'r>(&'b self, room: &'r str) -> Option<Vec<(&'b str, &'r str)>> {

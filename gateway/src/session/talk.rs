@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use portcullis_common::clock::{Mono, UnixMs};
 use portcullis_common::ids::{NodeEpoch, RequestId, RoomName};
+use portcullis_common::stage::Stage;
 use portcullis_common::store::{StoreFault, StoreFuture};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
@@ -25,14 +26,28 @@ use super::resume::{self, Grant};
 use crate::admit::auth::Identity;
 use crate::admit::subprotocol::Protocol;
 use crate::bus;
-use crate::events::{Ended, MessageRejected};
+use crate::events::{DryRun, Ended, MessageRejected};
 use crate::frame::{Event, Limits, Opcode, encode};
 use crate::pipeline::{self, ConnState, Frame, Now, Verdict, Who};
+use crate::route::rooms::Subject;
 use crate::route::{self, Done};
 use crate::wire_out;
 
 /// Store calls of one session that are under way; the peer is not read while there are so many.
 const IN_FLIGHT: usize = 32;
+
+/// When it is worth trying again after a limit that could not be asked; a guess.
+const PARKED: Duration = Duration::from_secs(1);
+
+/// What rules are asked about a session's holder.
+pub(crate) fn subject_of(identity: &Identity) -> Subject<'_> {
+    Subject {
+        user: &identity.user,
+        tenant: identity.tenant.as_ref(),
+        roles: &identity.roles,
+        claims: identity.claims.get(),
+    }
+}
 
 /// An order to a session from elsewhere on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +149,7 @@ impl Session {
     pub fn welcome(&mut self, grant: Option<&Grant>, turn: &Turn<'_, '_>) {
         let node = &turn.worker.node;
         let config = &node.config;
-        let token = self.state.csrf.rotate(node.policy.csrf(), &mut rand::rng(), now(turn));
+        let token = self.state.csrf.rotate(node.rules.load().policy.csrf(), &mut rand::rng(), now(turn));
         let welcome = Welcome {
             session: turn.peer.sid,
             user: &self.identity.user,
@@ -162,8 +177,13 @@ impl Session {
 
     /// Tells the peer why something was refused; the connection may end with it.
     fn refuse(&mut self, reject: &Reject, id: Option<&str>, turn: &Turn<'_, '_>) -> Next {
+        self.refuse_at(None, reject, id, turn)
+    }
+
+    /// The same for what a stage of the pipeline refused.
+    fn refuse_at(&mut self, stage: Option<Stage>, reject: &Reject, id: Option<&str>, turn: &Turn<'_, '_>) -> Next {
         let request = RequestId::random(&mut rand::rng());
-        MessageRejected { request, session: turn.peer.sid, reject }.emit(&turn.worker.node.metrics);
+        MessageRejected { request, session: turn.peer.sid, stage, reject }.emit(&turn.worker.node.metrics);
         let error = ErrorReply { code: reject.code, request, retry_after: reject.retry_after, id, now: turn.wall };
         match reject.close {
             None => {
@@ -183,7 +203,8 @@ impl Session {
             // ours, not the peer's: it must not be closed for it
             return self.refuse(&reject, id, turn);
         }
-        let reject = pipeline::count_refusal(&turn.worker.node.policy, &mut self.state, reject, now(turn));
+        let rules = turn.worker.node.rules.load();
+        let reject = pipeline::count_refusal(&rules.policy, &mut self.state, reject, now(turn));
         self.refuse(&reject, id, turn)
     }
 
@@ -193,11 +214,23 @@ impl Session {
         node.metrics.messages_in.inc();
         self.live.active(turn.now());
         let mut scratch = worker.scratch.borrow_mut();
-        let who = Who { roles: &self.identity.roles };
-        let verdict = pipeline::check(&node.policy, &mut self.state, &who, frame, now(turn), &mut scratch);
-        let passed = match verdict {
+        let rules = node.rules.load();
+        let subject = subject_of(&self.identity);
+        let who = Who { subject, issuer: self.identity.issuer, address: self.client };
+        let checked = pipeline::check(&rules.policy, &mut self.state, &who, frame, now(turn), &mut scratch);
+        for note in &checked.notes {
+            DryRun { session: turn.peer.sid, note }.emit(&node.metrics);
+        }
+        let passed = match checked.verdict {
             Verdict::Pass(passed) => passed,
-            Verdict::Reject { reject, id } => return self.refuse(&reject, id.as_deref(), turn),
+            Verdict::Reject { stage, reject, id } => {
+                return self.refuse_at(Some(stage), &reject, id.as_deref(), turn);
+            }
+            // nobody answers for the fleet in this version, and what is not allowed is refused
+            Verdict::Park(_) => {
+                let reject = Reject::new(Code::RateLimited, "rate: the fleet's allowance cannot be asked");
+                return self.refuse_at(Some(Stage::Rate), &reject.retry(PARKED), None, turn);
+            }
         };
         let id = passed.message.id.clone();
         match route::dispatch(self, passed, turn) {
@@ -292,6 +325,7 @@ impl Session {
     /// A new token was taken.
     pub(crate) fn refreshed(&mut self, identity: Identity, turn: &Turn<'_, '_>) {
         self.live.refreshed(turn.now(), turn.wall, identity.expires);
+        self.state.memo.forget();
         self.identity = identity;
     }
 
@@ -311,7 +345,7 @@ impl Session {
                 Due::Ping(payload) => turn.peer.deliver(encode::frame(Opcode::Ping, &payload)),
                 Due::Warn => self.say(&TokenExpiring { expires_at: self.expires_at(turn), now: turn.wall }, turn),
                 Due::Rotate => {
-                    let times = node.node.policy.csrf();
+                    let times = node.node.rules.load().policy.csrf();
                     let token = self.state.csrf.rotate(times, &mut rand::rng(), now(turn));
                     self.say(&Csrf { token: &token, now: turn.wall }, turn);
                 }
@@ -382,7 +416,8 @@ impl Conversation for Session {
             (Event::Binary(bytes), Protocol::Msgpack) => self.message(Frame::Binary(bytes), turn),
             (Event::Text(_) | Event::Binary(_), _) => Next::Close(Close::Unsupported),
             (Event::Ping(payload), _) => {
-                match pipeline::check_control(&turn.worker.node.policy, &mut self.state, now(turn)) {
+                let rules = turn.worker.node.rules.load();
+                match pipeline::check_control(&rules.policy, &mut self.state, now(turn)) {
                     Ok(()) => {
                         turn.peer.deliver(encode::frame(Opcode::Pong, payload));
                         Next::Go
@@ -396,7 +431,8 @@ impl Conversation for Session {
                     turn.worker.node.metrics.round_trip.observe(round_trip.as_secs_f64());
                     return Next::Go;
                 }
-                match pipeline::check_control(&turn.worker.node.policy, &mut self.state, now(turn)) {
+                let rules = turn.worker.node.rules.load();
+                match pipeline::check_control(&rules.policy, &mut self.state, now(turn)) {
                     Ok(()) => Next::Go,
                     Err(reject) => self.refuse(&reject, None, turn),
                 }
@@ -465,6 +501,7 @@ impl Conversation for Session {
     }
 
     fn limits(&self, turn: &Turn<'_, '_>) -> Limits {
-        Limits::from(&turn.worker.node.config.size)
+        let longest = turn.worker.node.rules.load().policy.frame_limit();
+        Limits { message: longest, ..Limits::from(&turn.worker.node.config.size) }
     }
 }

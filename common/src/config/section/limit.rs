@@ -1,12 +1,14 @@
-//! `[limit.NAME]`: the built-in limits and what replaces their values.
+//! `[limit.NAME]`: the built-in limits and what replaces their values; limits with names of the operator's.
+
+use std::collections::BTreeMap;
 
 use config::Value;
 
-use super::super::model::{Limit, Limits, Rate};
+use super::super::model::{Limit, Limits, NamedLimit, Per, Rate};
 use super::super::read::Section;
 use super::super::unit::{byte_rate, rate, size};
-use super::super::value::{integer, text};
-use super::secs;
+use super::super::value::{boolean, choice, integer, line, text, type_name};
+use super::{roles, secs};
 
 /// What a limit is counted by; the same for a name whatever is configured.
 pub(in super::super) const SCOPES: &[(&str, &str)] = &[
@@ -26,6 +28,7 @@ fn built_in() -> Limits {
         control: a_minute(60, 30),
         connect: a_minute(30, 30),
         login: a_minute(10, 10),
+        named: BTreeMap::new(),
     }
 }
 
@@ -37,7 +40,43 @@ pub(super) fn limits(mut s: Section<'_>) -> Limits {
         control: limit(s.child("control"), given.control, "connection"),
         connect: limit(s.child("connect"), given.connect, "ip"),
         login: limit(s.child("login"), given.login, "ip"),
+        named: named(&mut s),
     }
+}
+
+/// What a limit may be counted by.
+pub(in super::super) const PER: &[(&str, Per)] = &[
+    ("connection", Per::Connection),
+    ("user", Per::User),
+    ("ip", Per::Ip),
+    ("tenant", Per::Tenant),
+    ("node", Per::Node),
+];
+
+/// Every table that is not one of [`SCOPES`].
+fn named(s: &mut Section<'_>) -> BTreeMap<String, NamedLimit> {
+    let built_in: Vec<&'static str> = SCOPES.iter().map(|(name, _)| *name).collect();
+    let mut limits = BTreeMap::new();
+    for (name, mut s) in s.others(&built_in) {
+        if type_name(name).is_err() {
+            let problem = "is not a name for a limit: letters, digits, `.`, `-` and `_`, a letter first";
+            s.report().refuse(s.path(), problem);
+        }
+        let counts = s.required("rate", "say how many, as in \"10/s\"", rate);
+        let burst = s.optional("burst", integer(1..=1_000_000));
+        let legal = "say what it is counted by: \"connection\", \"user\", \"ip\", \"tenant\" or \"node\"";
+        let per = s.required("per", legal, choice(PER));
+        let types = s.list("types", |v| type_name(text(v)?)).unwrap_or_default();
+        let rooms = s.list("rooms", line(512)).unwrap_or_default();
+        let roles = roles(&mut s, "roles");
+        let issuers = s.list("issuers", line(256)).unwrap_or_default();
+        let dry_run = s.or("dry_run", false, boolean);
+        if let (Some(rate), Some(per)) = (counts, per) {
+            let limit = Limit { rate, burst: burst.unwrap_or(rate.count) };
+            limits.insert(name.to_owned(), NamedLimit { limit, per, types, rooms, roles, issuers, dry_run });
+        }
+    }
+    limits
 }
 
 fn limit(mut s: Section<'_>, given: Limit, scope: &'static str) -> Limit {

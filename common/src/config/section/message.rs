@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use config::{Value, ValueKind};
 
-use super::super::model::{Limit, MessageRule, Route, UserReach};
+use super::super::file::Files;
+use super::super::model::{Limit, MessageRule, Route, SchemaFile, UserReach};
 use super::super::read::Section;
 use super::super::unit::{length, rate};
-use super::super::value::{boolean, choice, integer, text, type_name};
+use super::super::value::{boolean, choice, integer, line, text, type_name};
+use super::pipeline::dry_run;
 use super::roles;
 use crate::ids::TypeName;
 
@@ -26,7 +28,7 @@ pub(in super::super) const RESERVED: &[&str] = &[
     "presence",
 ];
 
-pub(super) fn messages(root: &mut Section<'_>) -> BTreeMap<TypeName, MessageRule> {
+pub(super) fn messages(root: &mut Section<'_>, files: Files<'_>) -> BTreeMap<TypeName, MessageRule> {
     let mut rules = BTreeMap::new();
     for (name, s) in root.named("message") {
         let parsed = match type_name(name) {
@@ -36,7 +38,7 @@ pub(super) fn messages(root: &mut Section<'_>) -> BTreeMap<TypeName, MessageRule
         if let Err(problem) = &parsed {
             s.report().refuse(s.path(), problem.as_str());
         }
-        let rule = message(s);
+        let rule = message(s, files);
         if let (Ok(name), Some(rule)) = (parsed, rule) {
             rules.insert(name, rule);
         }
@@ -44,7 +46,7 @@ pub(super) fn messages(root: &mut Section<'_>) -> BTreeMap<TypeName, MessageRule
     rules
 }
 
-fn message(mut s: Section<'_>) -> Option<MessageRule> {
+fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
     let roles = roles(&mut s, "roles");
     if roles.is_empty() {
         let problem = "names nobody who could send it: list roles, or [\"*\"] for every authenticated user";
@@ -54,7 +56,34 @@ fn message(mut s: Section<'_>) -> Option<MessageRule> {
     let echo = s.or("echo", true, boolean);
     let max_size = s.optional("max_size", length(1..=16 << 20));
     let rate = limit(&mut s);
-    Some(MessageRule { roles, route: route?, echo, rate, max_size })
+    let condition = s.optional("where", line(4096));
+    let schema = s.optional("schema", |v| files.schema(v));
+    let versions = versions(&mut s, files);
+    let version_field = s.optional("version_field", line(128));
+    if version_field.is_some() && versions.is_empty() {
+        s.report().refuse_together(&[&s.key("versions")], &s.key("version_field"), "does nothing without `versions`");
+    }
+    let version_field = version_field.unwrap_or_else(|| "version".to_owned());
+    let dry_run = dry_run(&mut s);
+    let route = route?;
+    Some(MessageRule { roles, route, echo, rate, max_size, condition, schema, versions, version_field, dry_run })
+}
+
+/// `versions = ["2:schemas/chat-2.json"]`
+fn versions(s: &mut Section<'_>, files: Files<'_>) -> BTreeMap<u32, SchemaFile> {
+    const LEGAL: &str = "must be a version and its schema, as in \"2:schemas/chat-2.json\"";
+    let pairs = s.list("versions", |v| {
+        let (number, path) = text(v)?.split_once(':').ok_or(LEGAL)?;
+        let number: u32 = number.parse().map_err(|_| LEGAL)?;
+        Ok((number, files.schema(&Value::new(None, path))?))
+    });
+    let mut versions = BTreeMap::new();
+    for (n, (number, schema)) in pairs.into_iter().flatten().enumerate() {
+        if versions.insert(number, schema).is_some() {
+            s.report().refuse(format!("{}[{n}]", s.key("versions")), "is a version that is there already");
+        }
+    }
+    versions
 }
 
 fn route(s: &mut Section<'_>) -> Option<Route> {

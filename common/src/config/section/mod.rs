@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 pub(super) use auth::{ALGORITHMS, shortest_secret};
-pub(super) use limit::SCOPES;
+pub(super) use limit::{PER, SCOPES};
 pub(super) use message::RESERVED;
 
 use super::error::Report;
@@ -32,6 +32,9 @@ mod message;
 /// `[[operator]]`
 mod operator;
 
+/// `[pipeline]`
+mod pipeline;
+
 /// Every top-level key.
 pub(super) const SECTIONS: &[&str] = &[
     "node",
@@ -47,6 +50,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "room",
     "message",
     "operator",
+    "pipeline",
     "log",
     "coordinator",
 ];
@@ -75,8 +79,9 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         size: session::size(root.child("size")),
         csrf: session::csrf(root.child("csrf")),
         limit: limit::limits(root.child("limit")),
+        pipeline: pipeline::pipeline(root.child("pipeline")),
         room: room::rooms(&mut root),
-        message: message::messages(&mut root),
+        message: message::messages(&mut root, files),
         operator: operator::operators(&mut root),
         log: process::log(root.child("log")),
         coordinator: process::coordinator(root.child("coordinator"), host),

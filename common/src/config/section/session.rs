@@ -40,6 +40,9 @@ pub(super) fn size(mut s: Section<'_>) -> Size {
         outbox: s.or("outbox", 256 << 10, length(1 << 10..=256 << 20)),
         json_depth: s.or("json_depth", 16, integer(1..=16)),
         json_nodes: s.or("json_nodes", 4_096, integer(16..=1_000_000)),
+        json_keys: s.or("json_keys", 256, integer(8..=1_000_000)),
+        json_items: s.or("json_items", 1_024, integer(8..=1_000_000)),
+        json_string: s.or("json_string", 64 << 10, length(64..=16 << 20)),
         request_head: s.or("request_head", 16 << 10, length(1 << 10..=64 << 10)),
         // The HTTP parser itself takes at most 96.
         request_headers: s.or("request_headers", 64, integer(8..=96)),

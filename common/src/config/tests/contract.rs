@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use super::super::known_keys;
 use super::super::secret::Secret;
-use super::super::section::SECTIONS;
+use super::super::section::{SCOPES, SECTIONS};
 use super::*;
 
 const EXAMPLE: &str = include_str!("../../../../portcullis.example.toml");
@@ -12,10 +12,8 @@ fn with_secret(printed: &str) -> String {
     printed.replace("\"[secret]\"", "\"0123456789abcdef0123456789abcdef\"")
 }
 
-#[test]
-fn what_is_printed_loads_again_and_means_the_same() {
-    let dir = directory();
-    let rich = r#"
+/// Something of every kind, behind the issuer of [`BASE`].
+const RICH: &str = r#"
 roles_claim = "groups"
 tenant_claim = "org"
 cookie = "__Host-token"
@@ -54,6 +52,22 @@ route = "user"
 users = "same_tenant"
 rate = "7/h"
 max_size = 1000
+schema = "object.json"
+versions = ["1:object.json", "20:object.json"]
+version_field = "v"
+dry_run = ["schema", "rate"]
+where = "claims.level > 3"
+[limit.uploads]
+rate = "7/h"
+burst = 2
+per = "tenant"
+types = ["chat"]
+rooms = ["team.{t}"]
+roles = ["x"]
+issuers = ["b"]
+dry_run = true
+[pipeline]
+dry_run = ["csrf"]
 [message.chat]
 roles = ["*"]
 route = "room"
@@ -63,10 +77,14 @@ name = "alice"
 role = "admin"
 public_key = "+yERvmyCgqfTDdFdST+v+8c4mv49fXSZ4j3lFxRmc0I="
 "#;
+
+#[test]
+fn what_is_printed_loads_again_and_means_the_same() {
+    let dir = directory();
     let listen =
         "[listen]\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\nproxy_protocol = true\ndiagnostics_echo = true\n";
     let text =
-        changed("[tls]\nmode = \"off\"", &format!("{listen}[tls]\nmode = \"upstream\"\nmin_version = \"1.3\""), rich);
+        changed("[tls]\nmode = \"off\"", &format!("{listen}[tls]\nmode = \"upstream\"\nmin_version = \"1.3\""), RICH);
     let first = load_in(dir.path(), &text, &[]).unwrap();
     let printed = first.to_toml();
     assert!(!printed.contains("0123456789abcdef"), "the secret is printed");
@@ -93,7 +111,12 @@ fn keys_of(text: &str) -> BTreeSet<String> {
         if let Some(head) = line.strip_prefix("[[").and_then(|l| l.split("]]").next()) {
             section = format!("{head}[]");
         } else if let Some(head) = line.strip_prefix('[').and_then(|l| l.split(']').next()) {
-            section = if head.starts_with("message.") { "message.NAME".into() } else { head.to_owned() };
+            let built_in = SCOPES.iter().any(|(name, _)| head == format!("limit.{name}"));
+            section = match head.split_once('.') {
+                Some(("message", _)) => "message.NAME".into(),
+                Some(("limit", _)) if !built_in => "limit.NAME".into(),
+                _ => head.to_owned(),
+            };
         } else if let Some((key, value)) = line.split_once(" = ").filter(|(k, _)| !k.starts_with(' ')) {
             keys.insert(format!("{section}.{key}"));
             let inner = value.trim().strip_prefix('{').into_iter().flat_map(|v| v.split([',', '}']));
@@ -131,12 +154,15 @@ fn example_directory() -> TempDir {
     let at = |name: &str| dir.path().join(name);
     std::fs::create_dir(at("tls")).unwrap();
     std::fs::create_dir(at("keys")).unwrap();
+    std::fs::create_dir(at("schemas")).unwrap();
     let copies = [
         ("cert.pem", "tls/cert.pem"),
         ("key.pem", "tls/key.pem"),
         ("public.pem", "keys/issuer.pem"),
         ("jwks.json", "keys/jwks.json"),
         ("secret", "keys/secret"),
+        ("object.json", "schemas/chat.json"),
+        ("object.json", "schemas/chat-2.json"),
     ];
     for (from, to) in copies {
         std::fs::copy(at(from), at(to)).unwrap();
@@ -158,7 +184,7 @@ fn the_example_loads_and_what_it_calls_a_default_is_one() {
                 section = line;
             }
             let own = ["cert_file", "key_file", "allow", "id "].iter().any(|k| line.starts_with(k));
-            let named = section.starts_with("[[") || section.starts_with("[message.");
+            let named = ["[[", "[message.", "[limit.\""].iter().any(|head| section.starts_with(head));
             if !own && !named && !line.is_empty() {
                 lines.insert(format!("{section} {line}"));
             }

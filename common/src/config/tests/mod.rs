@@ -55,6 +55,8 @@ fn directory() -> TempDir {
         ("short", "swordfish\n"),
         ("jwks.json", r#"{"keys": [{"kty": "OKP"}]}"#),
         ("empty.json", r#"{"keys": []}"#),
+        ("object.json", r#"{"type": "object"}"#),
+        ("twice.json", r#"{"type": "object", "type": "string"}"#),
     ];
     for (name, content) in files {
         std::fs::write(dir.path().join(name), content).unwrap();

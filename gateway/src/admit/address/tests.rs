@@ -9,7 +9,14 @@ const SECOND: u64 = 1_000_000_000;
 fn limits(connect: (u32, u32), login: (u32, u32)) -> Limits {
     let minute = |(count, burst)| Limit { rate: Rate { count, period: Duration::from_secs(60) }, burst };
     let connect = minute(connect);
-    Limits { message: connect, bytes: connect, control: connect, connect, login: minute(login) }
+    Limits {
+        message: connect,
+        bytes: connect,
+        control: connect,
+        connect,
+        login: minute(login),
+        named: std::collections::BTreeMap::new(),
+    }
 }
 
 fn v4(n: u32) -> IpAddr {

@@ -1,106 +1,10 @@
-use std::time::Duration;
+//! What every stage does on the simplest messages, and what holds for all of them.
 
-use portcullis_common::config::model::{Route, UserReach};
 use portcullis_common::ids::{RoomName, UserId};
 use portcullis_common::store::bus::Position;
 use proptest::prelude::*;
-use rand::SeedableRng;
-use rand::rngs::StdRng;
 
 use super::*;
-
-const START: u64 = 1_000_000_000_000;
-const WALL: u64 = 1_700_000_000_000;
-
-fn limit(count: u32, seconds: u64, burst: u32) -> Limit {
-    Limit { rate: Rate { count, period: Duration::from_secs(seconds) }, burst }
-}
-
-fn rule(roles: &[&str], route: Route) -> MessageRule {
-    let roles = roles.iter().map(|r| (*r).to_owned()).collect();
-    MessageRule { roles, route, echo: true, rate: None, max_size: None }
-}
-
-fn size() -> model::Size {
-    model::Size {
-        message: 65_536,
-        fragments: 64,
-        assembly_timeout: Duration::from_secs(10),
-        outbox: 262_144,
-        json_depth: 16,
-        json_nodes: 4_096,
-        request_head: 16_384,
-        request_headers: 64,
-    }
-}
-
-fn limits() -> model::Limits {
-    model::Limits {
-        message: limit(100, 60, 20),
-        bytes: limit(1 << 20, 60, 1 << 18),
-        control: limit(60, 60, 30),
-        connect: limit(30, 60, 30),
-        login: limit(10, 60, 10),
-    }
-}
-
-fn policy_with(limits: &model::Limits) -> Policy {
-    let name = |n| TypeName::parse(n).unwrap();
-    let messages = BTreeMap::from([
-        (name("chat"), rule(&["member"], Route::Room)),
-        (name("typing"), MessageRule { rate: Some(limit(2, 1, 1)), ..rule(&["*"], Route::Room) }),
-        (name("small"), MessageRule { max_size: Some(150), ..rule(&["member"], Route::Room) }),
-        (name("direct"), rule(&["member"], Route::User(UserReach::Any))),
-        (name("open"), rule(&["member"], Route::Room)),
-    ]);
-    let csrf =
-        model::Csrf { exempt: vec![name("open")], rotate: Duration::from_secs(3_600), grace: Duration::from_secs(60) };
-    Policy::new(&size(), &csrf, limits, &messages)
-}
-
-struct Bench {
-    policy: Policy,
-    state: ConnState,
-    token: String,
-    now: Now,
-    scratch: Scratch,
-    roles: Vec<std::sync::Arc<str>>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        Self::with(&limits())
-    }
-
-    fn with(limits: &model::Limits) -> Self {
-        let policy = policy_with(limits);
-        let mut state = ConnState::default();
-        let now = Now { mono_ns: START, wall: UnixMs(WALL) };
-        let token = state.csrf.rotate(policy.csrf(), &mut StdRng::seed_from_u64(1), now);
-        Self { policy, state, token, now, scratch: Scratch::default(), roles: vec!["member".into()] }
-    }
-
-    fn send(&mut self, frame: Frame<'_>) -> Result<String, Reject> {
-        let who = Who { roles: &self.roles };
-        match check(&self.policy, &mut self.state, &who, frame, self.now, &mut self.scratch) {
-            Verdict::Pass(passed) => Ok(format!("{:?}", passed.action)),
-            Verdict::Reject { reject, .. } => Err(reject),
-        }
-    }
-
-    fn text(&mut self, text: &str) -> Result<String, Reject> {
-        let text = text.replace("TOKEN", &self.token);
-        self.send(Frame::Text(&text))
-    }
-
-    fn code(&mut self, text: &str) -> Code {
-        self.text(text).expect_err(text).code
-    }
-
-    fn wait(&mut self, d: Duration) {
-        self.now.mono_ns += u64::try_from(d.as_nanos()).unwrap();
-    }
-}
 
 const CHAT: &str = r#"{"type":"chat","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"text":"hi"},"id":"m-1"}"#;
 
@@ -165,9 +69,8 @@ fn built_in_types_are_typed() {
     let since =
         r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN","payload":{"since":{"offset":9,"epoch":"beef"}}}"#
             .replace("TOKEN", &bench.token);
-    let who = Who { roles: &[] };
-    match check(&bench.policy, &mut bench.state, &who, Frame::Text(&since), bench.now, &mut bench.scratch) {
-        Verdict::Pass(Passed { action: Action::Join { room, since }, .. }) => {
+    match bench.check(Frame::Text(&since)).verdict {
+        Verdict::Pass(Passed { action: Action::Join { room, since, .. }, .. }) => {
             assert_eq!(room, RoomName::parse("r").unwrap());
             assert_eq!(since, Some(Position { offset: 9, epoch: 0xbeef }));
         }
@@ -179,10 +82,12 @@ fn built_in_types_are_typed() {
 #[test]
 fn a_refusal_answers_the_id_where_there_is_one() {
     let bench = &mut Bench::new();
-    let who = Who { roles: &[] };
+    bench.roles.clear();
     let text = CHAT.replace("TOKEN", &bench.token);
-    match check(&bench.policy, &mut bench.state, &who, Frame::Text(&text), bench.now, &mut bench.scratch) {
-        Verdict::Reject { reject, id } => assert_eq!((reject.code, id.as_deref()), (Code::Forbidden, Some("m-1"))),
+    match bench.check(Frame::Text(&text)).verdict {
+        Verdict::Reject { reject, id, stage: Stage::Role } => {
+            assert_eq!((reject.code, id.as_deref()), (Code::Forbidden, Some("m-1")))
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -243,7 +148,7 @@ fn retry_after_is_exact_for_the_connection_and_for_the_type() {
 #[test]
 fn a_typed_refusal_waits_for_the_connection_too() {
     let typing = r#"{"type":"typing","to":{"room":"r"},"csrfToken":"TOKEN"}"#;
-    let mut bench = Bench::with(&model::Limits { message: limit(1, 60, 2), ..limits() });
+    let mut bench = Bench::with("[limit.message]\nrate = \"1/min\"\nburst = 2");
     assert!(bench.text(typing).is_ok());
     let wait = bench.text(typing).unwrap_err().retry_after.unwrap();
     assert_eq!(wait, Duration::from_secs(60), "the type alone would say half a second");
@@ -253,7 +158,7 @@ fn a_typed_refusal_waits_for_the_connection_too() {
 
 #[test]
 fn bytes_are_limited_and_a_refused_message_takes_nothing() {
-    let mut bench = Bench::with(&model::Limits { bytes: limit(1_000, 1, 1_000), ..limits() });
+    let mut bench = Bench::with("[limit.bytes]\nrate = \"1000/s\"\nburst = 1000");
     let long = format!(r#"{{"type":"health-check","payload":"{}"}}"#, "x".repeat(764));
     assert_eq!(long.len(), 800);
     assert!(bench.text(&long).is_ok());
@@ -267,7 +172,7 @@ fn bytes_are_limited_and_a_refused_message_takes_nothing() {
 
 #[test]
 fn the_fifty_first_refusal_in_a_minute_ends_the_connection() {
-    let mut bench = Bench::with(&model::Limits { message: limit(1_000_000, 1, 1_000), ..limits() });
+    let mut bench = Bench::with("[limit.message]\nrate = \"1000000/s\"\nburst = 1000");
     let nope = r#"{"type":"nope","csrfToken":"TOKEN"}"#;
     for n in 0..50 {
         assert_eq!(bench.text(nope).unwrap_err().close, None, "refusal {n}");
@@ -291,15 +196,14 @@ fn control_frames_have_a_limit_of_their_own() {
 
 #[test]
 fn a_connection_carries_little() {
-    assert!(size_of::<ConnState>() <= 112, "{}", size_of::<ConnState>());
+    assert!(size_of::<ConnState>() <= 120, "{}", size_of::<ConnState>());
 }
 
 #[test]
 fn debug_of_a_verdict_shows_no_token() {
     let mut bench = Bench::new();
-    let text = r#"{"type":"token_refresh","payload":{"token":"hush"},"csrfToken":"hush"}"#;
-    let who = Who { roles: &[] };
-    let verdict = check(&bench.policy, &mut bench.state, &who, Frame::Text(text), bench.now, &mut bench.scratch);
+    let text = r#"{"type":"token_refresh","payload":{"token":"hush.hush"},"csrfToken":"hush"}"#;
+    let verdict = bench.check(Frame::Text(text)).verdict;
     assert!(matches!(verdict, Verdict::Pass(_)));
     assert!(!format!("{verdict:?}").contains("hush"));
 }
@@ -314,7 +218,7 @@ proptest! {
 
     #[test]
     fn whatever_comes_no_more_passes_than_the_limit_allows(gaps in proptest::collection::vec(0u64..2_000, 1..200)) {
-        let mut bench = Bench::with(&model::Limits { message: limit(60, 60, 5), ..limits() });
+        let mut bench = Bench::with("[limit.message]\nrate = \"60/min\"\nburst = 5");
         let (mut passed, mut elapsed) = (0, 0);
         for gap in gaps {
             bench.wait(Duration::from_millis(gap));

@@ -1,0 +1,168 @@
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use portcullis_common::wire::scan::{Bounds, Scratch, scan};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn compiled(schema: &Value) -> Result<Validator<TapeJson>, String> {
+    compile(&SchemaFile { path: PathBuf::from("x.json"), json: Arc::new(schema.clone()) })
+}
+
+fn valid(schema: &Value, text: &str) -> bool {
+    let mut scratch = Scratch::default();
+    scan(text, Bounds::default(), &mut scratch).unwrap();
+    let root = scratch.tape(text).root();
+    compiled(schema).unwrap().is_valid(Instance::payload(root))
+}
+
+#[test]
+fn a_schema_that_cannot_be_used_says_why_and_where() {
+    for (schema, why) in [
+        (json!({"type": "strnig"}), "type"),
+        (json!({"pattern": "(a"}), "pattern"),
+        (json!({"pattern": "(?=a)b"}), "pattern"),
+        (json!({"pattern": "(a)\\1"}), "pattern"),
+        (json!({"pattern": "(?:[a-z]{1000}){1000}"}), "pattern"),
+        (json!({"$ref": "https://example.com/schema.json"}), "example.com"),
+        (json!({"$ref": "file:///etc/passwd"}), "file:"),
+        (json!({"$ref": "other.json"}), "other.json"),
+        (json!({"$ref": "#/$defs/missing"}), "missing"),
+        (json!({"format": "telephone"}), "telephone"),
+        (json!({"minimum": "1"}), "minimum"),
+        (json!({"propertis": {}}), "propertis"),
+    ] {
+        let error = compiled(&schema).map(|_| ()).unwrap_err();
+        assert!(error.starts_with("x.json: ") && error.contains(why), "{schema}: {error}");
+    }
+}
+
+#[test]
+fn what_the_schema_does_not_name_is_refused_at_every_depth() {
+    let schema = json!({
+        "type": "object",
+        "required": ["text"],
+        "properties": {
+            "text": {"type": "string", "minLength": 1, "maxLength": 5},
+            "to": {"type": "array", "maxItems": 2, "uniqueItems": true, "items": {"$ref": "#/$defs/who"}},
+            "mood": {"enum": ["good", 7, null]},
+            "age": {"type": "integer", "minimum": 0, "maximum": 18_446_744_073_709_551_615u64},
+            "at": {"type": "string", "format": "date-time"},
+        },
+        "$defs": {"who": {"type": "object", "properties": {"id": {"type": "string", "pattern": "^[a-z]+$"}}}},
+    });
+    for good in [
+        r#"{"text":"hi"}"#,
+        r#"{"text":"ééééé"}"#,
+        r#"{"text":"\u00e9\u00e9\u00e9\u00e9\u00e9"}"#,
+        r#"{"t\u0065xt":"x","to":[{"id":"a"},{"id":"b"}],"mood":7.0,"age":18446744073709551615}"#,
+        r#"{"text":"x","age":3.0,"mood":null,"at":"2026-11-23T07:00:00Z"}"#,
+    ] {
+        assert!(valid(&schema, good), "{good}");
+    }
+    for bad in [
+        "null",
+        "[]",
+        "{}",
+        r#"{"text":""}"#,
+        r#"{"text":"éééééé"}"#,
+        r#"{"text":"x","extra":1}"#,
+        r#"{"text":"x","to":[{"id":"a","extra":1}]}"#,
+        r#"{"text":"x","to":[{"id":"a"},{"id":"\u0061"}]}"#,
+        r#"{"text":"x","to":[{"id":"A"}]}"#,
+        r#"{"text":"x","to":[{},{"id":"a"},{"id":"b"}]}"#,
+        r#"{"text":"x","mood":"bad"}"#,
+        r#"{"text":"x","age":-1}"#,
+        r#"{"text":"x","age":1.5}"#,
+        r#"{"text":"x","age":9007199254740993.5}"#,
+        r#"{"text":"x","at":"yesterday"}"#,
+    ] {
+        assert!(!valid(&schema, bad), "{bad}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_compared_to_the_last_digit() {
+    let schema = json!({"type": "integer", "maximum": 9_007_199_254_740_992u64});
+    assert!(valid(&schema, "9007199254740992"));
+    assert!(!valid(&schema, "9007199254740993"), "as doubles they would be equal");
+    assert!(valid(&json!({"const": 9_007_199_254_740_993u64}), "9007199254740993"));
+    assert!(!valid(&json!({"const": 9_007_199_254_740_993u64}), "9007199254740992"));
+}
+
+#[test]
+fn a_version_chooses_its_schema_and_an_unknown_one_none() {
+    let file = |schema: Value| SchemaFile { path: "x.json".into(), json: Arc::new(schema) };
+    let of = |value: u32| file(json!({"properties": {"v": {"const": value}, "n": {"const": value}}}));
+    let rule = |schema: Option<SchemaFile>| MessageRule {
+        roles: vec![],
+        route: portcullis_common::config::model::Route::Room,
+        echo: true,
+        rate: None,
+        max_size: None,
+        condition: None,
+        schema,
+        versions: [(2, of(2)), (30, of(30))].into(),
+        version_field: "v".to_owned(),
+        dry_run: portcullis_common::stage::Stages::NONE,
+    };
+    let judge = |schemas: &Schemas, text: &str| {
+        let mut scratch = Scratch::default();
+        scan(text, Bounds::default(), &mut scratch).unwrap();
+        let root = scratch.tape(text).root();
+        schemas.of(root).is_ok_and(|schema| schema.unwrap().is_valid(Instance::payload(root)))
+    };
+    let with = Schemas::compile(&rule(Some(of(1)))).unwrap();
+    let without = Schemas::compile(&rule(None)).unwrap();
+    assert_eq!((with.len(), without.len()), (3, 2));
+    for (text, base, none) in [
+        (r#"{"n":1}"#, true, false),
+        (r#"{"n":2}"#, false, false),
+        (r#"{"v":2,"n":2}"#, true, true),
+        (r#"{"v":2,"n":1}"#, false, false),
+        (r#"{"v":30,"n":30}"#, true, true),
+        (r#"{"v":3,"n":2}"#, false, false),
+        (r#"{"v":"2","n":2}"#, false, false),
+        (r#"{"v":2.0,"n":2}"#, false, false),
+        (r#"{"v":null,"n":1}"#, false, false),
+        (r#"{"v":4294967298,"n":2}"#, false, false),
+        ("null", true, false),
+    ] {
+        assert_eq!((judge(&with, text), judge(&without, text)), (base, none), "{text}");
+    }
+}
+
+fn payload() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        (-3i64..4).prop_map(Value::from),
+        (-3i32..4).prop_map(|n| json!(f64::from(n) / 2.0)),
+        "[ab\"é]{0,3}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            proptest::collection::hash_map("[abc]", inner, 0..4).prop_map(|m| Value::Object(m.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn the_tape_is_judged_as_a_tree_would_be(value in payload()) {
+        let text = serde_json::to_string(&value).unwrap();
+        for schema in [
+            json!({"type": ["object", "string", "integer"], "properties": {"a": {"type": "number"}, "b": {}}}),
+            json!({"type": "array", "uniqueItems": true, "items": {"anyOf": [{"type": "string", "maxLength": 2}, {"minimum": 0.5}]}}),
+            json!({"enum": [null, true, 1, 0.5, "a", [], {}, {"a": 1}]}),
+            json!({"propertyNames": {"pattern": "^[ab]$"}, "minProperties": 1, "additionalProperties": {"multipleOf": 0.5}}),
+            json!({"oneOf": [{"required": ["a"], "properties": {"a": {}}}, {"required": ["b"], "properties": {"b": {}}}], "type": "object"}),
+        ] {
+            let tree = jsonschema::options().with_draft(Draft::Draft202012).build(&strict::closed(&schema).unwrap()).unwrap();
+            prop_assert_eq!(valid(&schema, &text), tree.is_valid(&value), "{} {}", schema, text);
+        }
+    }
+}
