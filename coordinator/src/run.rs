@@ -19,9 +19,9 @@ use crate::{api, campaign, lookout};
 /// Why a coordinator could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The configuration's, with the key's path.
-    #[error("{0}: {1}")]
-    Config(String, String),
+    /// The configuration's, each with its key's path.
+    #[error("{}", lines(.0))]
+    Config(Vec<(String, String)>),
     /// The store could not be reached, or will not do.
     #[error("the store: {0}")]
     Store(ConnectFault),
@@ -30,13 +30,28 @@ pub enum StartError {
     Listen(SocketAddr, #[source] io::Error),
 }
 
-/// Reads what the loader does not: the naming key.
+fn lines(problems: &[(String, String)]) -> String {
+    problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads what the loader does not: keys, passwords and certificates for the store, and its URL.
 ///
 /// # Errors
-/// What is wrong with it.
+/// Everything that is wrong with them.
 pub fn check(config: &CoordinatorConfig) -> Result<RedisOptions, StartError> {
-    RedisOptions::configured(&config.store, config.longest_session)
-        .map_err(|(path, problem)| StartError::Config(path, problem))
+    let options = RedisOptions::configured(&config.store, config.longest_session).map_err(StartError::Config)?;
+    RedisStore::check(url(&config.store)?, &options).map_err(|fault| at_url(&fault.to_string()))?;
+    Ok(options)
+}
+
+fn at_url(problem: &str) -> StartError {
+    StartError::Config(vec![("store.url".to_owned(), problem.to_owned())])
+}
+
+fn url(store: &Store) -> Result<&str, StartError> {
+    // the loader refuses a store that no other process can see
+    let StoreUrl::Redis(url) = &store.url else { return Err(at_url("is not a shared store")) };
+    std::str::from_utf8(url.expose()).map_err(|_| at_url("is not UTF-8"))
 }
 
 /// Runs a coordinator inside the current actix system until `end` is ready; `started` is told once it listens.
@@ -83,13 +98,5 @@ pub async fn run(
 }
 
 async fn open(store: &Store, options: &RedisOptions) -> Result<Custody, StartError> {
-    let at = |problem: &str| StartError::Config("store.url".to_owned(), problem.to_owned());
-    // the loader refuses a store that no other process can see
-    let StoreUrl::Redis(url) = &store.url else { return Err(at("is not a shared store")) };
-    let url = std::str::from_utf8(url.expose()).map_err(|_| at("is not UTF-8"))?;
-    match RedisStore::connect(url, options).await {
-        Ok(store) => Ok(store.custody()),
-        Err(fault @ (ConnectFault::Url | ConnectFault::Prefix(_))) => Err(at(&fault.to_string())),
-        Err(fault) => Err(StartError::Store(fault)),
-    }
+    RedisStore::connect(url(store)?, options).await.map(|store| store.custody()).map_err(StartError::Store)
 }

@@ -125,7 +125,7 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     compile(&Arc::new(config.clone()), &clock)?;
     match config.store.url {
         StoreUrl::Memory => Ok(()),
-        StoreUrl::Redis(_) => store::keys(config).map(|_| ()),
+        StoreUrl::Redis(ref url) => store::check(config, url),
     }
 }
 

@@ -55,22 +55,38 @@ fn rng() -> Box<StdRng> {
 async fn fleet(config: &Config, url: &Secret, clock: &Arc<dyn Clock>) -> Result<Opened, StartError> {
     let epoch = NodeEpoch::random(&mut rand::rng());
     let (options, keyring) = keys(config)?;
-    let at = |problem: String| StartError::Config(vec![("store.url".to_owned(), problem)]);
-    let url = std::str::from_utf8(url.expose()).map_err(|_| at("is not UTF-8".to_owned()))?;
-    let store = RedisStore::connect(url, &options).await.map_err(|fault| at(fault.to_string()))?;
+    let url = text_of(url)?;
+    let store = RedisStore::connect(url, &options).await.map_err(|fault| at_url(fault.to_string()))?;
     let trust = Trust {
         sealer: Sealer::new(&config.store.prefix, Arc::new(keyring)),
         issuer: Issuer { node: config.node.id.clone(), epoch },
         clock: Arc::clone(clock),
     };
-    let bus = store.bus(&trust, rng()).ok_or_else(|| at("was opened twice".to_owned()))?;
+    let bus = store.bus(&trust, rng()).ok_or_else(|| at_url("was opened twice".to_owned()))?;
     let (bus, control) = (Arc::new(bus), Arc::new(store.control(&trust)));
     let stores = store.stores(Arc::<RedisBus>::clone(&bus), Arc::<RedisControl>::clone(&control));
     let watch = Some(Arc::new(RedisWatch::start(store, bus, control)) as Arc<dyn StoreWatch>);
     Ok(Opened { epoch, stores, watch })
 }
 
-/// Reads both key files; also for `check-config`.
+/// Reads all that the section `[store]` names and connects to nothing, for `check-config`.
+///
+/// # Errors
+/// Every problem, with its configuration path; never what is in a file or in the URL.
+pub fn check(config: &Config, url: &Secret) -> Result<(), StartError> {
+    let (options, _) = keys(config)?;
+    RedisStore::check(text_of(url)?, &options).map_err(|fault| at_url(fault.to_string()))
+}
+
+fn text_of(url: &Secret) -> Result<&str, StartError> {
+    std::str::from_utf8(url.expose()).map_err(|_| at_url("is not UTF-8".to_owned()))
+}
+
+fn at_url(problem: String) -> StartError {
+    StartError::Config(vec![("store.url".to_owned(), problem)])
+}
+
+/// Reads both key files.
 ///
 /// # Errors
 /// Every problem, with its configuration path; never what is in a file.
@@ -81,7 +97,9 @@ pub fn keys(config: &Config) -> Result<(RedisOptions, Keyring), StartError> {
         .map_err(|problem| ("store.cluster_key_file".to_owned(), problem));
     match (options, keyring) {
         (Ok(options), Ok(keyring)) => Ok((options, keyring)),
-        (options, keyring) => Err(StartError::Config([options.err(), keyring.err()].into_iter().flatten().collect())),
+        (options, keyring) => {
+            Err(StartError::Config(options.err().into_iter().flatten().chain(keyring.err()).collect()))
+        }
     }
 }
 

@@ -142,6 +142,20 @@ pub struct Store {
     pub naming_key_file: Option<PathBuf>,
     /// Start although the server may evict keys under memory pressure, which forgets bans and sessions (default no).
     pub may_evict: bool,
+    /// The ACL user on servers that hold data, before one in the URL (default: Redis's `default`).
+    pub username: Option<String>,
+    /// Its password; line ends behind it are not part of it.
+    pub password_file: Option<PathBuf>,
+    /// The ACL user on sentinels.
+    pub sentinel_username: Option<String>,
+    /// Its password.
+    pub sentinel_password_file: Option<PathBuf>,
+    /// With TLS: who may have signed a server's certificate, PEM (default: the authorities of this machine).
+    pub ca_file: Option<PathBuf>,
+    /// With TLS: our own certificate, leaf first, PEM, for servers that ask for one.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
 }
 
 /// `store.url`
@@ -149,7 +163,7 @@ pub struct Store {
 pub enum StoreUrl {
     /// `memory:` — one process, gone when it stops.
     Memory,
-    /// `redis://` or `rediss://` — a fleet. May hold a password.
+    /// `redis://`, `redis-sentinel://`, `redis-cluster://`, or `rediss…://` for TLS — a fleet. May hold a password.
     Redis(Secret),
 }
 

@@ -165,6 +165,13 @@ fn store(page: &mut Page, store: &Store) {
     page.maybe("cluster_key_file", store.cluster_key_file.as_ref().map(|p| p.to_string_lossy()));
     page.maybe("naming_key_file", store.naming_key_file.as_ref().map(|p| p.to_string_lossy()));
     page.plain("may_evict", store.may_evict);
+    page.maybe("username", store.username.as_deref());
+    page.maybe("password_file", store.password_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("sentinel_username", store.sentinel_username.as_deref());
+    page.maybe("sentinel_password_file", store.sentinel_password_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("ca_file", store.ca_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("cert_file", store.cert_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("key_file", store.key_file.as_ref().map(|p| p.to_string_lossy()));
 }
 
 fn coordinator(page: &mut Page, coordinator: &Coordinator) {

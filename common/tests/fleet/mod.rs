@@ -98,7 +98,12 @@ impl Process {
     }
 
     pub async fn start_with(server: &RedisServer, name: &str, options: RedisOptions) -> Self {
-        let store = RedisStore::connect(&server.url(), &options).await.expect("a server");
+        Self::at(&server.url(), name, options).await
+    }
+
+    /// The same wherever the store is.
+    pub async fn at(url: &str, name: &str, options: RedisOptions) -> Self {
+        let store = RedisStore::connect(url, &options).await.expect("a server");
         let node = NodeId::parse(name).expect("a node");
         let issuer = Issuer { node: node.clone(), epoch: NodeEpoch(rand::random()) };
         let trust = Trust { sealer: sealer(OURS), issuer, clock: Arc::new(SystemClock::default()) };

@@ -1,12 +1,25 @@
-//! A `redis-server` of a test's own: on a free port, in a directory of its own, gone with the test.
+//! A `redis-server` of a test's own: on a free port, in a directory of its own, gone with the test; and several that
+//! belong together.
 
-#![allow(clippy::expect_used, clippy::panic, dead_code, reason = "test code; no test uses all of it")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    dead_code,
+    reason = "test code; no test uses all of it"
+)]
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
+
+/// Three masters that share the keys.
+pub mod cluster;
+
+/// A master, its replica, and who watches them.
+pub mod sentinel;
 
 /// Ports tried, because another process may take a free one first.
 const TRIES: usize = 10;
@@ -16,6 +29,7 @@ pub struct RedisServer {
     child: Child,
     port: u16,
     dir: TempDir,
+    settings: Vec<String>,
 }
 
 impl RedisServer {
@@ -29,8 +43,9 @@ impl RedisServer {
         let dir = tempfile::tempdir().expect("a directory");
         for _ in 0..TRIES {
             let port = free_port();
-            if let Some(child) = launch(port, &dir, settings) {
-                return Self { child, port, dir };
+            let settings: Vec<String> = settings.iter().map(|word| (*word).to_owned()).collect();
+            if let Some(child) = launch(port, &dir, &settings) {
+                return Self { child, port, dir, settings };
             }
         }
         panic!("redis-server did not start on any of {TRIES} ports");
@@ -58,6 +73,11 @@ impl RedisServer {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it listens.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
@@ -69,10 +89,10 @@ impl RedisServer {
         self.child.wait().expect("wait");
     }
 
-    /// Kills it if it runs, and starts an empty one on the same port.
+    /// Kills it if it runs, and starts an empty one of the same settings on the same port.
     pub fn restart(&mut self) {
         self.kill();
-        self.child = launch(self.port, &self.dir, &[]).expect("the port is ours");
+        self.child = launch(self.port, &self.dir, &self.settings).expect("the port is ours");
     }
 
     /// Stops it from answering without closing anything, until [`RedisServer::go_on`].
@@ -99,16 +119,22 @@ impl Drop for RedisServer {
     }
 }
 
-fn free_port() -> u16 {
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
 
 /// Answers when the server says that it accepts connections; `None` when it ended instead.
-fn launch(port: u16, dir: &TempDir, settings: &[&str]) -> Option<Child> {
+fn launch(port: u16, dir: &TempDir, settings: &[String]) -> Option<Child> {
     let mut command = Command::new("redis-server");
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.args(["--maxmemory-policy", "noeviction", "--daemonize", "no", "--dir"]).arg(dir.path()).args(settings);
+    spawn(command, "Ready to accept connections")
+}
+
+/// Answers when it has said so; `None` when it ended instead.
+fn spawn(mut command: Command, said: &str) -> Option<Child> {
     let mut child = match command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
@@ -118,7 +144,7 @@ fn launch(port: u16, dir: &TempDir, settings: &[&str]) -> Option<Child> {
     let mut log = BufReader::new(child.stdout.take().expect("its output"));
     let mut line = String::new();
     while log.read_line(&mut line).is_ok_and(|read| read > 0) {
-        if line.contains("Ready to accept connections") {
+        if line.contains(said) {
             // whatever it says from now on is read and dropped, or the pipe would fill
             std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
             return Some(child);

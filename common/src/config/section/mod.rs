@@ -11,8 +11,11 @@ use super::file::Files;
 use super::model::{Config, CoordinatorConfig, StoreUrl};
 use super::read::Section;
 
-/// `[node] [listen] [tls] [store] [log] [coordinator]`
+/// `[node] [listen] [tls] [log] [coordinator]`
 mod process;
+
+/// `[store]`
+mod store;
 
 /// `[auth]`
 mod auth;
@@ -72,7 +75,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         node: process::node(root.child("node"), host),
         listen: process::listen(root.child("listen")),
         tls: process::tls(root.child("tls"), files),
-        store: process::store(root.child("store"), files),
+        store: store::store(root.child("store"), files),
         auth: auth::auth(root.child("auth"), files),
         origin: session::origin(root.child("origin")),
         session: session::session(root.child("session")),
@@ -97,7 +100,7 @@ pub(super) fn read_coordinator(mut root: Section<'_>, files: Files<'_>, host: &s
     }
     let config = CoordinatorConfig {
         coordinator: process::coordinator(root.child("coordinator"), host),
-        store: process::store(root.child("store"), files),
+        store: store::store(root.child("store"), files),
         longest_session: session::session(root.child("session")).absolute_timeout,
         log: process::log(root.child("log")),
     };

@@ -1,14 +1,13 @@
-//! `[node] [listen] [tls] [store] [log] [coordinator]`: the process and its surroundings.
+//! `[node] [listen] [tls] [log] [coordinator]`: the process and its surroundings.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::super::address::{network, socket};
 use super::super::file::Files;
-use super::super::model::{Coordinator, Listen, Log, Node, Store, StoreUrl, Tls, TlsMode, TlsVersion};
+use super::super::model::{Coordinator, Listen, Log, Node, Tls, TlsMode, TlsVersion};
 use super::super::read::Section;
-use super::super::secret::Secret;
 use super::super::unit::duration;
-use super::super::value::{boolean, choice, integer, line, text, word};
+use super::super::value::{boolean, choice, integer, line, text};
 use super::{DAY, HOUR, millis, once, secs};
 use crate::ids::NodeId;
 
@@ -74,30 +73,6 @@ pub(super) fn tls(mut s: Section<'_>, files: Files<'_>) -> Tls {
         insecure: s.or("insecure", false, boolean),
         hsts_max_age: s.or("hsts_max_age", DAY * 365, duration(millis(0)..=DAY * 3650)),
     }
-}
-
-pub(super) fn store(mut s: Section<'_>, files: Files<'_>) -> Store {
-    let parse = |v: &config::Value| match text(v)? {
-        "memory:" => Ok(StoreUrl::Memory),
-        url if url.starts_with("redis://") || url.starts_with("rediss://") => Ok(StoreUrl::Redis(Secret::new(url))),
-        _ => Err("must be \"memory:\", or begin with redis:// or rediss://".to_owned()),
-    };
-    let store = Store {
-        url: s.or("url", StoreUrl::Memory, parse),
-        prefix: s.or("prefix", "portcullis".to_owned(), word(64)),
-        cluster_key_file: s.optional("cluster_key_file", |v| files.path(v)),
-        naming_key_file: s.optional("naming_key_file", |v| files.path(v)),
-        may_evict: s.or("may_evict", false, boolean),
-    };
-    if matches!(store.url, StoreUrl::Redis(_)) {
-        for (key, file) in [("cluster_key_file", &store.cluster_key_file), ("naming_key_file", &store.naming_key_file)]
-        {
-            if file.is_none() && !s.has(key) {
-                s.report().refuse(s.key(key), "is missing: nodes that share a Redis need it, the same on all of them");
-            }
-        }
-    }
-    store
 }
 
 pub(super) fn log(mut s: Section<'_>) -> Log {

@@ -210,6 +210,19 @@ fn each_line_that_the_example_comments_out_loads_when_it_is_not() {
         if source {
             text.iter_mut().filter(|l| l.starts_with("jwks_url")).for_each(String::clear);
         }
+        if ["username", "password_file", "sentinel_", "ca_file", "cert_file", "key_file"]
+            .iter()
+            .any(|k| active.starts_with(k))
+        {
+            // of use to a Redis only, and a certificate only with its key
+            let needed = ["#cluster_key_file", "#naming_key_file", "#cert_file", "#key_file"];
+            for line in text.iter_mut().filter(|l| needed.iter().any(|k| l.starts_with(k))) {
+                line.remove(0);
+            }
+            text.iter_mut()
+                .filter(|l| *l == "url = \"memory:\"")
+                .for_each(|l| *l = "url = \"rediss-sentinel://h/m\"".into());
+        }
         let mut text = text.join("\n");
         if active.starts_with("secret") {
             text = text.replace("algorithms = [\"ES256\"]", "algorithms = [\"HS256\"]");

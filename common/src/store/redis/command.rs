@@ -14,7 +14,7 @@ use redis::aio::MultiplexedConnection;
 use redis::streams::{StreamId, StreamReadReply};
 
 use super::keys::{Keys, Kind, Name};
-use super::link::{Link, garbled};
+use super::link::{Link, Own, garbled};
 use super::script::{Args, Does, Script};
 use super::{Base, ConnectFault, RedisOptions};
 use crate::clock::{UnixMs, millis};
@@ -114,7 +114,7 @@ impl Keys {
 pub(super) struct RedisCommands {
     base: Arc<Base>,
     /// For reads that wait; connected when first needed.
-    waiting: tokio::sync::Mutex<Option<MultiplexedConnection>>,
+    waiting: tokio::sync::Mutex<Option<Own>>,
 }
 
 impl RedisCommands {
@@ -147,11 +147,12 @@ impl Commands for RedisCommands {
         Box::pin(async move {
             let key = self.base.keys.answers(to, Kind::Answers).ok_or_else(garbled)?;
             let mut waiting = self.waiting.lock().await;
-            let connection = match waiting.as_mut() {
-                Some(connection) => connection,
-                None => waiting.insert(self.base.link.own_connection().await?),
+            // all answers are of one partition
+            let own = match waiting.take().filter(|own| self.base.link.leads(own)) {
+                Some(own) => waiting.insert(own),
+                None => waiting.insert(self.base.link.own_connection(&key).await?),
             };
-            let answer = read(connection, &key, after, wait).await;
+            let answer = read(&mut own.connection, &key, after, wait).await;
             if answer.is_err() {
                 *waiting = None;
             }
@@ -245,15 +246,23 @@ impl RedisOperator {
     /// # Errors
     /// See [`ConnectFault`].
     pub async fn connect(url: &str, prefix: &str, timeout: Duration) -> Result<Self, ConnectFault> {
-        // the naming key names users and rooms, and none is named here
         let options = RedisOptions {
             prefix: prefix.to_owned(),
             command_timeout: timeout,
             connect_timeout: timeout,
-            may_evict: true,
             ..RedisOptions::new([0; 32])
         };
-        let keys = Keys::new(prefix, options.naming_key)?;
+        Self::open(url, options).await
+    }
+
+    /// The same with a login and certificates of one's own. The naming key is of no account: it names users and rooms,
+    /// and none is named here; nor is it an operator's program that has to mind what the server may forget.
+    ///
+    /// # Errors
+    /// See [`ConnectFault`].
+    pub async fn open(url: &str, options: RedisOptions) -> Result<Self, ConnectFault> {
+        let options = RedisOptions { may_evict: true, ..options };
+        let keys = Keys::new(&options.prefix, options.naming_key)?;
         let (link, pushes) = Link::connect(url, &options).await?;
         // nothing is subscribed to
         drop(pushes);

@@ -213,11 +213,12 @@ async fn keep_reading(shared: Weak<Shared>) {
     let mut cursor = Cursor { id: "0-0".to_owned(), life: String::new(), restore: None };
     loop {
         let Some(strong) = shared.upgrade() else { return };
-        let connection = strong.base.link.own_connection().await;
+        let own = strong.base.link.own_connection(strong.stream()).await;
         drop(strong);
-        if let Ok(mut connection) = connection {
-            while let Some(strong) = shared.upgrade() {
-                if strong.read_once(&mut connection, &mut cursor).await.is_err() {
+        if let Ok(mut own) = own {
+            // a server that is none of ours any more may go on answering
+            while let Some(strong) = shared.upgrade().filter(|strong| strong.base.link.leads(&own)) {
+                if strong.read_once(&mut own.connection, &mut cursor).await.is_err() {
                     break;
                 }
             }

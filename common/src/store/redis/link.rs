@@ -1,63 +1,59 @@
-//! The connection: one multiplexed, pipelined, RESP3, that comes back by itself for ever.
+//! What the store is reached by. The roles do not know which servers there are: they give a command, and all keys of a
+//! command, or channels of a script, are of one partition.
 //!
-//! Commands of all callers share one socket and one pipeline; pushes (pub/sub, the loss of the connection) come over
-//! the same socket. The driver runs on the runtime on which [`Link::connect`] was awaited.
+//! Commands of all callers share one socket and one pipeline a server (`wire.rs`); with a single server what it pushes
+//! comes over the same socket. The tasks run on the runtime on which [`Link::connect`] was awaited.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::aio::{ConnectionManager, ConnectionManagerConfig, MultiplexedConnection};
-use redis::io::tcp::TcpSettings;
+use futures_util::future::BoxFuture;
+use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, IntoConnectionInfo, Pipeline, ProtocolVersion,
-    PushInfo, PushKind, RedisError, ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError,
+    ServerErrorKind, Value,
 };
 use tokio::sync::{mpsc, watch};
 
-use super::{ConnectFault, RedisOptions};
+use super::ConnectFault;
+use super::cluster::Cluster;
+use super::endpoint::{Address, Endpoint, Topology};
+use super::health::{Health, LinkState, Pulse};
+use super::options::RedisOptions;
+use super::sentinel::{Sentinels, Watch};
+use super::wire::{Dial, Ear, Live, Wire};
 use crate::store::StoreFault;
 
-/// Pushes that wait for their reader. At the bound new ones are dropped and counted ([`Link::pushes_lost`]): the
-/// reader sees a gap, as after a lost connection.
-const PUSHES: usize = 8_192;
+/// Channels in one command when all are subscribed to again.
+const BATCH: usize = 512;
 
-/// Commands that wait for the socket; more wait in their callers.
-const PIPELINE: usize = 1_024;
-
-/// Shortest and longest wait between two tries to connect; between them it doubles, with full jitter.
-const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(500));
-
-/// A peer that acknowledges nothing for so long is gone, though nobody closed the connection.
-const SILENT: Duration = Duration::from_secs(5);
-
-/// Whether the store answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LinkState {
-    /// The last command was answered.
-    Up,
-    /// The connection was lost, or the last command was not answered in time.
-    Down,
-}
-
-/// Cheap to clone; clones are the same connection.
+/// Cheap to clone; clones are the same connections.
 #[derive(Clone)]
 pub(super) struct Link {
-    manager: ConnectionManager,
-    client: Client,
+    shape: Shape,
+    endpoint: Arc<Endpoint>,
     timeout: Duration,
     connect_timeout: Duration,
-    seen: Arc<Seen>,
+    health: Arc<Health>,
 }
 
-struct Seen {
-    /// The state again, for the path of every command.
-    up: AtomicBool,
-    state: watch::Sender<LinkState>,
-    pushes_lost: AtomicU64,
+#[derive(Clone)]
+enum Shape {
+    /// One server at a time, perhaps found by sentinels.
+    One(Arc<One>),
+    Cluster(Arc<Cluster>),
+}
+
+struct One {
+    wire: Wire,
+    channels: Arc<Channels>,
+    _watch: Option<Watch>,
 }
 
 /// Why a command has no value.
+#[derive(Debug)]
 pub(super) enum LinkFault {
     /// No connection, or no answer in time. It may have been carried out all the same.
     Silent(&'static str),
@@ -69,6 +65,17 @@ impl LinkFault {
     /// The server does not have the script.
     pub(super) fn is_no_script(&self) -> bool {
         matches!(self, Self::Refused(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript))
+    }
+}
+
+impl From<RedisError> for LinkFault {
+    fn from(error: RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType | ErrorKind::Parse => {
+                Self::Refused(error)
+            }
+            _ => Self::Silent("the connection was lost"),
+        }
     }
 }
 
@@ -92,42 +99,31 @@ pub(super) fn garbled() -> StoreFault {
     StoreFault::Unavailable(Arc::from("an answer of another form than expected"))
 }
 
+/// A connection of one's own, for reads that block: it does not come back by itself, and whoever has it watches the
+/// time, and whether it [`Link::leads`] to the right server still.
+pub(super) struct Own {
+    /// The connection.
+    pub(super) connection: MultiplexedConnection,
+    address: Address,
+    key: String,
+}
+
 impl Link {
-    /// Connects and asks the server whether it will do; the receiver gets every push.
+    /// Connects and asks the servers whether they will do; the receiver gets every push.
     ///
     /// # Errors
-    /// The URL is none, the server was not reached in `options.connect_timeout`, refused us, or may evict keys.
+    /// See [`ConnectFault`].
     pub(super) async fn connect(
         url: &str,
         options: &RedisOptions,
     ) -> Result<(Self, mpsc::Receiver<PushInfo>), ConnectFault> {
-        let client = client(url)?;
-        tokio::time::timeout(options.connect_timeout, suits(&client, options))
+        let endpoint = Arc::new(Endpoint::parse(url, options)?);
+        let (health, pushes) = Health::new();
+        let shape = tokio::time::timeout(options.connect_timeout, shape(&endpoint, options, &health))
             .await
             .map_err(|_| ConnectFault::Unreachable(Arc::from("no answer in time")))??;
-        let seen = Arc::new(Seen {
-            up: AtomicBool::new(true),
-            state: watch::Sender::new(LinkState::Up),
-            pushes_lost: AtomicU64::new(0),
-        });
-        let (sender, pushes) = mpsc::channel(PUSHES);
-        let receiver = Arc::clone(&seen);
-        let push = move |push: PushInfo| receiver.hand_on(push, &sender);
-        let config = ConnectionManagerConfig::new()
-            .set_min_delay(RETRY.0)
-            .set_max_delay(RETRY.1)
-            .set_exponent_base(2.0)
-            .set_number_of_retries(usize::MAX)
-            .set_connection_timeout(Some(options.connect_timeout))
-            // ours is around every command, also around those that wait for a connection
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE)
-            .set_push_sender(push)
-            .set_automatic_resubscription();
-        let manager =
-            ConnectionManager::new_lazy_with_config(client.clone(), config).map_err(|error| unreachable(&error))?;
         let (timeout, connect_timeout) = (options.command_timeout, options.connect_timeout);
-        Ok((Self { manager, client, timeout, connect_timeout, seen }, pushes))
+        Ok((Self { shape, endpoint, timeout, connect_timeout, health }, pushes))
     }
 
     /// How long a command may take.
@@ -135,130 +131,196 @@ impl Link {
         self.timeout
     }
 
-    /// A connection of its own, for reads that block: it does not come back by itself, and whoever has it watches the
-    /// time.
-    pub(super) async fn own_connection(&self) -> Result<MultiplexedConnection, StoreFault> {
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connection = self.client.get_multiplexed_async_connection_with_config(&config);
-        match tokio::time::timeout(self.connect_timeout, connection).await {
-            Ok(connection) => Ok(connection.map_err(LinkFault::Refused)?),
+    /// Whether the store answers, now and from now on.
+    pub(super) fn state(&self) -> watch::Receiver<LinkState> {
+        self.health.state()
+    }
+
+    /// How many pushes were dropped because their reader was too slow.
+    pub(super) fn pushes_lost(&self) -> u64 {
+        self.health.pushes_lost()
+    }
+
+    /// The command by which a message reaches those who [`subscribe`](Self::subscribe)d. On a cluster it stays within
+    /// the master of the channel's slot instead of going to every node.
+    pub(super) fn publish_verb(&self) -> &'static str {
+        match self.shape {
+            Shape::One(_) => "PUBLISH",
+            Shape::Cluster(_) => "SPUBLISH",
+        }
+    }
+
+    /// A connection to the server that has this key.
+    pub(super) async fn own_connection(&self, key: &str) -> Result<Own, StoreFault> {
+        let connect = async {
+            let address = match &self.shape {
+                Shape::One(one) => one.wire.live().await?.address,
+                Shape::Cluster(cluster) => cluster.address_of(key).await,
+            };
+            let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+            let client = self.endpoint.client(&address)?;
+            let connection = client.get_multiplexed_async_connection_with_config(&config).await?;
+            Ok::<_, RedisError>(Own { connection, address, key: key.to_owned() })
+        };
+        match tokio::time::timeout(self.connect_timeout, connect).await {
+            Ok(own) => Ok(own.map_err(LinkFault::from)?),
             Err(_) => Err(LinkFault::Silent("no connection in time").into()),
+        }
+    }
+
+    /// Whether the server of this connection is the one that has its key; also while that is not known.
+    pub(super) fn leads(&self, own: &Own) -> bool {
+        match &self.shape {
+            Shape::One(one) => one.wire.current().is_none_or(|live| live.address == own.address),
+            Shape::Cluster(cluster) => cluster.owner_of(&own.key).is_none_or(|address| address == own.address),
         }
     }
 
     /// One command.
     pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, LinkFault> {
-        let mut manager = self.manager.clone();
-        self.timed(command.query_async(&mut manager)).await
+        let value = match &self.shape {
+            Shape::One(one) => self.timed(&one.wire, one.wire.command(command)).await?,
+            Shape::Cluster(cluster) => cluster.command(command, self.timeout).await?,
+        };
+        redis::from_redis_value(value).map_err(|error| LinkFault::Refused(error.into()))
     }
 
-    /// Several commands in one write; an error of one is the error of all, though the others were carried out. On a
-    /// cluster they must be of one partition.
-    #[allow(dead_code, reason = "for the bus")]
-    pub(super) async fn pipeline<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, LinkFault> {
-        let mut manager = self.manager.clone();
-        self.timed(commands.query_async(&mut manager)).await
+    /// Several commands, in one write for each server; each has its own answer. Those of one partition are carried out
+    /// in their order. An error: none was answered.
+    pub(super) async fn pipeline(&self, commands: &Pipeline) -> Result<Vec<Result<Value, LinkFault>>, LinkFault> {
+        match &self.shape {
+            Shape::One(one) => {
+                let answers = self.timed(&one.wire, one.wire.pipeline(commands)).await?;
+                Ok(answers.into_iter().map(|answer| answer.map_err(LinkFault::from)).collect())
+            }
+            Shape::Cluster(cluster) => Ok(cluster.pipeline(commands, self.timeout).await),
+        }
     }
 
-    /// Subscribes; after a loss of the connection the library does it again.
-    #[allow(dead_code, reason = "for the bus")]
-    pub(super) async fn subscribe(&self, channels: &[String]) -> Result<(), LinkFault> {
-        let mut manager = self.manager.clone();
-        self.timed(manager.subscribe(channels)).await
+    /// Subscribes; after a loss of the connection it is done again until it is undone. One answer a channel.
+    pub(super) async fn subscribe(&self, channels: &[String]) -> Vec<Result<(), StoreFault>> {
+        match &self.shape {
+            Shape::One(one) => {
+                one.channels.want(channels);
+                let done = self.timed(&one.wire, one.wire.subscribe(channels)).await.map_err(StoreFault::from);
+                vec![done; channels.len()]
+            }
+            Shape::Cluster(cluster) => cluster.subscribe(channels, self.timeout).await,
+        }
     }
 
     /// Unsubscribes.
-    #[allow(dead_code, reason = "for the bus")]
-    pub(super) async fn unsubscribe(&self, channels: &[String]) -> Result<(), LinkFault> {
-        let mut manager = self.manager.clone();
-        self.timed(manager.unsubscribe(channels)).await
+    pub(super) async fn unsubscribe(&self, channels: &[String]) {
+        match &self.shape {
+            Shape::One(one) => {
+                one.channels.forget(channels);
+                // what still comes is stray, and a reminder
+                let _ = self.timed(&one.wire, one.wire.unsubscribe(channels)).await;
+            }
+            Shape::Cluster(cluster) => cluster.unsubscribe(channels, self.timeout).await,
+        }
     }
 
-    /// Whether the store answers, now and from now on.
-    pub(super) fn state(&self) -> watch::Receiver<LinkState> {
-        self.seen.state.subscribe()
-    }
-
-    /// How many pushes were dropped because their reader was too slow.
-    pub(super) fn pushes_lost(&self) -> u64 {
-        self.seen.pushes_lost.load(Ordering::Relaxed)
-    }
-
-    async fn timed<T>(&self, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, LinkFault> {
+    async fn timed<T>(&self, wire: &Wire, work: impl Future<Output = Result<T, RedisError>>) -> Result<T, LinkFault> {
         match tokio::time::timeout(self.timeout, work).await {
-            Ok(Ok(answer)) => {
-                self.seen.set(LinkState::Up);
-                Ok(answer)
-            }
-            Ok(Err(error)) if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension) => {
-                self.seen.set(LinkState::Up);
-                Err(LinkFault::Refused(error))
-            }
-            Ok(Err(error)) if matches!(error.kind(), ErrorKind::UnexpectedReturnType | ErrorKind::Parse) => {
-                Err(LinkFault::Refused(error))
-            }
-            Ok(Err(_)) => {
-                self.seen.set(LinkState::Down);
-                Err(LinkFault::Silent("the connection was lost"))
-            }
+            Ok(answer) => Ok(answer?),
             Err(_) => {
-                self.seen.set(LinkState::Down);
+                wire.silent();
                 Err(LinkFault::Silent("no answer in time"))
             }
         }
     }
 }
 
-impl Seen {
-    fn set(&self, state: LinkState) {
-        let up = state == LinkState::Up;
-        if self.up.load(Ordering::Relaxed) != up {
-            self.up.store(up, Ordering::Relaxed);
-            self.state.send_replace(state);
+async fn shape(endpoint: &Arc<Endpoint>, options: &RedisOptions, health: &Arc<Health>) -> Result<Shape, ConnectFault> {
+    let first = endpoint.seeds.first().ok_or(ConnectFault::Url)?;
+    let (dial, sentinels) = match &endpoint.topology {
+        Topology::Cluster => return Ok(Shape::Cluster(Cluster::connect(endpoint, options, health).await?)),
+        Topology::Standalone => {
+            suits(&endpoint.client(first).map_err(|error| unreachable(&error))?, options).await?;
+            (Dial::Fixed(Arc::clone(endpoint), first.clone()), None)
         }
+        Topology::Sentinel(name) => {
+            let sentinels = Arc::new(Sentinels { endpoint: Arc::clone(endpoint), name: Arc::clone(name) });
+            let master = sentinels.master().await.map_err(|error| unreachable(&error))?;
+            suits(&endpoint.client(&master).map_err(|error| unreachable(&error))?, options).await?;
+            (Dial::Sentinel(Arc::clone(&sentinels)), Some(sentinels))
+        }
+    };
+    let channels = Arc::new(Channels { wanted: Mutex::default(), health: Arc::clone(health) });
+    let ear = Arc::clone(&channels) as Arc<dyn Ear>;
+    let wire = Wire::new(dial, options.connect_timeout, Pulse::of(health), Some(ear));
+    let watch = sentinels.map(|sentinels| sentinels.watch(wire.doubter()));
+    Ok(Shape::One(Arc::new(One { wire, channels, _watch: watch })))
+}
+
+/// What is subscribed to on the one connection.
+struct Channels {
+    /// As many as the rooms and nodes of this process.
+    wanted: Mutex<HashSet<String>>,
+    health: Arc<Health>,
+}
+
+impl Channels {
+    fn want(&self, channels: &[String]) {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).extend(channels.iter().cloned());
     }
 
-    fn hand_on(&self, push: PushInfo, sender: &mpsc::Sender<PushInfo>) -> Result<(), redis::aio::SendError> {
-        if push.kind == PushKind::Disconnection {
-            self.set(LinkState::Down);
-        }
-        match sender.try_send(push) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.pushes_lost.fetch_add(1, Ordering::Relaxed);
-                Ok(())
+    fn forget(&self, channels: &[String]) {
+        let mut wanted = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.iter().for_each(|channel| {
+            wanted.remove(channel);
+        });
+    }
+}
+
+impl Ear for Channels {
+    fn heard(&self, push: PushInfo) {
+        self.health.hand_on(push);
+    }
+
+    fn stands(&self, mut live: Live) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let wanted: Vec<String> =
+                self.wanted.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+            for batch in wanted.chunks(BATCH) {
+                // where it fails, the connection does, or the bus asks again
+                let _ = live.connection.subscribe(batch).await;
             }
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(redis::aio::SendError),
-        }
+        })
+    }
+
+    fn lost(&self) {
+        self.health.hand_on(PushInfo { kind: PushKind::Disconnection, data: Vec::new() });
     }
 }
 
-fn client(url: &str) -> Result<Client, ConnectFault> {
-    if url.starts_with("rediss:") {
-        // whoever came first has installed one, and there is but one to install
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+/// Of what went wrong only what cannot quote a secret.
+pub(super) fn unreachable(error: &RedisError) -> ConnectFault {
+    if let Some(tls) = of_tls(error) {
+        return ConnectFault::Unreachable(Arc::from(format!("TLS failed: {tls}")));
     }
-    // the library's error quotes the URL, which may hold a password
-    let info = url.into_connection_info().map_err(|_| ConnectFault::Url)?;
-    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
-    let tcp = TcpSettings::default().set_nodelay(true).set_user_timeout(SILENT);
-    Client::open(info.set_redis_settings(settings).set_tcp_settings(tcp)).map_err(|_| ConnectFault::Url)
-}
-
-fn unreachable(error: &RedisError) -> ConnectFault {
     let why = error.code().map_or_else(|| error.category().to_owned(), |code| format!("it refused with {code}"));
     ConnectFault::Unreachable(Arc::from(why))
 }
 
-/// Asks the server, on a connection of its own: the lasting one would hide a refusal behind its retries.
-async fn suits(client: &Client, options: &RedisOptions) -> Result<(), ConnectFault> {
+fn of_tls(error: &RedisError) -> Option<&rustls::Error> {
+    // the library wraps twice
+    let cause = error.source()?;
+    let cause: &(dyn Error + 'static) = match cause.downcast_ref::<Arc<dyn Error + Send + Sync>>() {
+        Some(cause) => &**cause,
+        None => cause,
+    };
+    cause.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref()
+}
+
+/// Asks a server, on a connection of its own: the lasting one would hide a refusal behind its retries.
+pub(super) async fn suits(client: &Client, options: &RedisOptions) -> Result<(), ConnectFault> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connection = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut connection = connection.map_err(|error| unreachable(&error))?;
-    let info = redis::cmd("INFO").arg("memory").query_async::<Value>(&mut connection).await;
-    let info: String = info
-        .and_then(|value| redis::from_redis_value(value).map_err(RedisError::from))
-        .map_err(|error| unreachable(&error))?;
+    let info = redis::cmd("INFO").arg("memory").query_async::<String>(&mut connection).await;
+    let info = info.map_err(|error| unreachable(&error))?;
     let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or("unknown");
     if policy != "noeviction" && !options.may_evict {
         return Err(ConnectFault::Evicts);

@@ -1,10 +1,9 @@
-//! The store of a fleet: Redis 7.0 or later, or Valkey.
+//! The store of a fleet: Redis 7.0 or later, or Valkey; one server, one found by sentinels, or a cluster.
 //!
 //! Every decision is one script on one partition (`script.rs`, `lua/`), all keys come from `keys.rs`, and everything
-//! goes over one connection (`link.rs`). A call on an unreachable store ends with
+//! goes over one link (`link.rs`), which alone knows which servers there are. A call on an unreachable store ends with
 //! [`StoreFault::Unavailable`](super::StoreFault::Unavailable) after the command timeout; nothing is queued or retried.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,7 +21,31 @@ mod keys;
 /// How to use the Redis of a configuration.
 mod settings;
 
-/// The connection.
+/// How to use a Redis.
+mod options;
+
+/// Where it is.
+mod endpoint;
+
+/// Whether it answers.
+mod health;
+
+/// One connection.
+mod wire;
+
+/// Who the master is.
+mod sentinel;
+
+/// Hash slots.
+mod slots;
+
+/// Several masters.
+mod cluster;
+
+/// What is listened to on them.
+mod shards;
+
+/// What the roles reach it by.
 mod link;
 
 /// Atomic decisions.
@@ -98,72 +121,11 @@ pub use bus::RedisBus;
 pub use command::RedisOperator;
 pub use control::RedisControl;
 pub use counts::Counts;
+pub use health::LinkState;
 pub use keys::BadPrefix;
-pub use link::LinkState;
 pub use observe::RedisWatch;
+pub use options::{ConnectFault, Login, RedisOptions};
 pub use trust::Trust;
-
-/// How to use a Redis.
-#[derive(Clone)]
-pub struct RedisOptions {
-    /// The first part of every key: 1 to 64 of `A-Z a-z 0-9 . _ -`. Fleets with different prefixes share nothing.
-    pub prefix: String,
-    /// Names users, rooms and tickets in keys: permanent, secret, the same on all nodes. Another key is another store.
-    pub naming_key: [u8; 32],
-    /// How long a call waits for its answer, waiting for a connection included.
-    pub command_timeout: Duration,
-    /// How long a try to connect may take.
-    pub connect_timeout: Duration,
-    /// How long what is kept for a user or a room outlives its last change. Must be longer than a session may last,
-    /// or the store forgets sessions that are there: above `session.absolute_timeout` plus `session.resume_window`.
-    pub keep: Duration,
-    /// Goes on with a server that may evict keys under memory pressure, which forgets bans and sessions silently.
-    pub may_evict: bool,
-}
-
-impl RedisOptions {
-    /// The defaults under a naming key.
-    #[must_use]
-    pub fn new(naming_key: [u8; 32]) -> Self {
-        Self {
-            prefix: "portcullis".to_owned(),
-            naming_key,
-            command_timeout: Duration::from_millis(500),
-            connect_timeout: Duration::from_secs(2),
-            keep: Duration::from_secs(8 * 24 * 3_600),
-            may_evict: false,
-        }
-    }
-}
-
-impl fmt::Debug for RedisOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisOptions")
-            .field("prefix", &self.prefix)
-            .field("command_timeout", &self.command_timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .field("keep", &self.keep)
-            .field("may_evict", &self.may_evict)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Why a store could not be opened. Never quotes the URL.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ConnectFault {
-    /// The URL is not one.
-    #[error("the store's URL is not of the form redis[s]://[user:password@]host[:port][/database]")]
-    Url,
-    /// See [`BadPrefix`].
-    #[error(transparent)]
-    Prefix(#[from] BadPrefix),
-    /// Not reached, or it refused us.
-    #[error("the store could not be opened: {0}")]
-    Unreachable(Arc<str>),
-    /// The server's `maxmemory-policy`.
-    #[error("the store may evict keys: set its maxmemory-policy to noeviction")]
-    Evicts,
-}
 
 /// What every role works with.
 struct Base {
@@ -183,7 +145,7 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// Opens the store behind `url` (`redis://` or `rediss://`). The connection's tasks run on the runtime on which
+    /// Opens the store behind `url` (`redis://`, `redis-sentinel://`, `redis-cluster://`; with TLS `rediss…://`). The connection's tasks run on the runtime on which
     /// this is awaited; once open, the connection comes back by itself whatever happens to the server.
     ///
     /// # Errors
@@ -195,6 +157,15 @@ impl RedisStore {
             base: Arc::new(Base { link, keys, keep: options.keep, desk: command::Desk::default() }),
             pushes: Mutex::new(Some(pushes)),
         })
+    }
+
+    /// Whether [`Self::connect`] would try: nothing is connected.
+    ///
+    /// # Errors
+    /// The URL is none, the certificates are none, or the prefix is not legal.
+    pub fn check(url: &str, options: &RedisOptions) -> Result<(), ConnectFault> {
+        keys::Keys::new(&options.prefix, options.naming_key)?;
+        endpoint::Endpoint::parse(url, options).map(|_| ())
     }
 
     /// The bus, on the present runtime. `rng` names room epochs, nothing secret. `None`: it was made already; there is

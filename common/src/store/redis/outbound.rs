@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use redis::{Pipeline, RedisError, Value};
+use redis::{Pipeline, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Base;
 use super::history::position;
-use super::link::{LinkFault, garbled};
+use super::link::garbled;
 use super::script::{Args, Does, Script};
 use crate::clock::{Clock, millis};
 use crate::config::model::History;
@@ -112,8 +112,7 @@ impl Outbound {
         for job in &batch {
             self.queue(job, by_text, &mut pipeline);
         }
-        pipeline.ignore_errors();
-        let answers: Vec<Result<Value, RedisError>> = match self.base.link.pipeline(&pipeline).await {
+        let answers = match self.base.link.pipeline(&pipeline).await {
             Ok(answers) => answers,
             Err(fault) => {
                 let fault = fault.into();
@@ -126,10 +125,8 @@ impl Outbound {
         for job in batch {
             match answers.next() {
                 Some(Ok(answer)) => job.answer(answer),
-                Some(Err(error)) => match LinkFault::Refused(error) {
-                    fault if !by_text && fault.is_no_script() => unknown.push(job),
-                    fault => job.fail(&fault.into()),
-                },
+                Some(Err(fault)) if !by_text && fault.is_no_script() => unknown.push(job),
+                Some(Err(fault)) => job.fail(&fault.into()),
                 None => job.fail(&garbled()),
             }
         }
@@ -144,11 +141,12 @@ impl Outbound {
                 let keep = publish.keep.filter(|keep| keep.count > 0);
                 let args = Args::new().with(&publish.channel).with(sealed).with(publish.epoch).with(self.linger_ms);
                 let args = args.with(window).with(keep.map_or(0, |keep| keep.count));
-                PUBLISH.queue(pipeline, by_text, &publish.keys, &args.with(keep.map_or(0, |keep| millis(keep.age))));
+                let args = args.with(keep.map_or(0, |keep| millis(keep.age))).with(self.base.link.publish_verb());
+                PUBLISH.queue(pipeline, by_text, &publish.keys, &args);
             }
             Job::Mail(mail) => {
                 let sealed = self.seal(&mail.channel, &mail.body);
-                pipeline.cmd("PUBLISH").arg(&mail.channel).arg(sealed);
+                pipeline.cmd(self.base.link.publish_verb()).arg(&mail.channel).arg(sealed);
             }
         }
     }

@@ -43,20 +43,20 @@ pub(super) async fn run(base: Arc<Base>, mut wishes: mpsc::Receiver<Wish>) {
 }
 
 async fn carry_out(base: &Base, subscribe: bool, wishes: Vec<Wish>) {
-    let (mut channels, mut replies) = (Vec::with_capacity(wishes.len()), Vec::new());
-    for wish in wishes {
-        match wish {
-            Wish::Subscribe(channel, reply) => {
-                channels.push(channel);
-                replies.extend(reply);
-            }
-            Wish::Unsubscribe(channel) => channels.push(channel),
-        }
+    let (channels, replies): (Vec<_>, Vec<_>) = wishes
+        .into_iter()
+        .map(|wish| match wish {
+            Wish::Subscribe(channel, reply) => (channel, reply),
+            Wish::Unsubscribe(channel) => (channel, None),
+        })
+        .unzip();
+    if !subscribe {
+        return base.link.unsubscribe(&channels).await;
     }
-    let done = if subscribe { base.link.subscribe(&channels).await } else { base.link.unsubscribe(&channels).await };
-    let done = done.map_err(StoreFault::from);
-    for reply in replies {
-        // whoever asked may be gone
-        let _ = reply.send(done.clone());
+    for (reply, done) in replies.into_iter().zip(base.link.subscribe(&channels).await) {
+        if let Some(reply) = reply {
+            // whoever asked may be gone
+            let _ = reply.send(done);
+        }
     }
 }

@@ -47,14 +47,21 @@ impl Hub {
     fn pushed(self: &Arc<Self>, push: PushInfo) {
         let mut data = push.data.into_iter();
         match push.kind {
-            PushKind::Message => {
+            PushKind::Message | PushKind::SMessage => {
                 if let (Some(channel), Some(Value::BulkString(payload))) = (text(data.next()), data.next()) {
                     self.message(&channel, &Bytes::from(payload));
                 }
             }
-            PushKind::Subscribe => {
+            PushKind::Subscribe | PushKind::SSubscribe => {
                 if let Some(channel) = text(data.next()) {
                     self.confirmed(&channel);
+                }
+            }
+            // nobody asked for it: on a cluster, the master of the channel is gone or another
+            PushKind::SUnsubscribe => {
+                let channel = text(data.next()).unwrap_or_default();
+                if let Some(room) = self.lock().here.rooms.get_mut(&channel) {
+                    room.unsure = true;
                 }
             }
             PushKind::Disconnection => self.all_unsure(),
@@ -92,7 +99,7 @@ impl Hub {
                 pipeline.cmd("PEXPIRE").arg(key).arg(LINGER_MS).arg("GT").ignore();
             }
             // a store that is gone is asked again in time
-            let _: Result<(), _> = self.base.link.pipeline(&pipeline).await;
+            let _ = self.base.link.pipeline(&pipeline).await;
         }
     }
 }

@@ -47,6 +47,13 @@ pub(in crate::admit) fn config() -> Config {
             cluster_key_file: None,
             naming_key_file: None,
             may_evict: false,
+            username: None,
+            password_file: None,
+            sentinel_username: None,
+            sentinel_password_file: None,
+            ca_file: None,
+            cert_file: None,
+            key_file: None,
         },
         auth: Auth {
             issuer: vec![Issuer {

@@ -1,7 +1,7 @@
 -- Takes a room's message: once, into the order, into what is kept, and out to the subscribers.
 -- KEYS room, history, once
 -- ARGV channel, sealed record, epoch for a new room, ms a room lingers, ms an id is remembered (0: none),
---      count kept (0: not kept), ms kept
+--      count kept (0: not kept), ms kept, PUBLISH or SPUBLISH
 -- Answers {1 for a duplicate, else 0; place}, a place being epoch:offset.
 local sealed, linger, window = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local count, age = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -43,5 +43,5 @@ end
 if redis.call('PTTL', KEYS[1]) < linger then
   redis.call('PEXPIRE', KEYS[1], linger)
 end
-redis.call('PUBLISH', ARGV[1], place .. ':' .. sealed)
+redis.call(ARGV[8], ARGV[1], place .. ':' .. sealed)
 return {0, place}
