@@ -162,7 +162,7 @@ async fn every_key_has_an_end_but_seq_and_none_says_whom_it_is_about() {
     stores.lease.take(node(1), NodeEpoch(1), HOUR).await.expect("up");
     stores.tickets.issue([9; 32], "claims".into(), HOUR).await.expect("up");
     let keys = all_keys(&server).await;
-    assert_eq!(keys.len(), 9, "slots seq held · members users here rooms · leases · ticket: {keys:?}");
+    assert_eq!(keys.len(), 10, "slots seq held · members users here rooms · leases lives · ticket: {keys:?}");
     for key in keys {
         let ttl: i64 = ask(&server, &["PTTL", &key]).await;
         assert_eq!(ttl > 0, !key.ends_with(":seq"), "{key}: {ttl}");
