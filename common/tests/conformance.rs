@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use portcullis_common::clock::{Clock, ManualClock, UnixMs};
 use portcullis_common::store::Stores;
-use portcullis_common::store::conformance::{Harness, Step, all, run_all, run_matching};
-use portcullis_common::store::memory::MemoryStore;
+use portcullis_common::store::conformance::{Forgetful, Harness, Step, all, run_all, run_matching};
+use portcullis_common::store::memory::{Bounds, MemoryStore, MemoryWorld};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -20,6 +20,26 @@ impl Memory {
     }
 }
 
+struct World(MemoryWorld);
+
+impl Forgetful for World {
+    fn process(&self) -> Step<'_, Stores> {
+        Box::pin(async { self.0.stores() })
+    }
+
+    fn forget(&self) -> Step<'_, ()> {
+        Box::pin(async { self.0.forget() })
+    }
+
+    fn copy(&self) -> Step<'_, ()> {
+        Box::pin(async { self.0.copy() })
+    }
+
+    fn fail_over(&self) -> Step<'_, ()> {
+        Box::pin(async { self.0.fail_over() })
+    }
+}
+
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(work)
 }
@@ -28,6 +48,12 @@ impl Harness for Memory {
     fn fresh(&self) -> Step<'_, Stores> {
         let clock = Arc::clone(&self.0) as Arc<dyn Clock>;
         Box::pin(async { MemoryStore::new(clock, Box::new(StdRng::seed_from_u64(1))) })
+    }
+
+    fn forgetful(&self) -> Step<'_, Arc<dyn Forgetful>> {
+        let clock = Arc::clone(&self.0) as Arc<dyn Clock>;
+        let world = MemoryWorld::new(clock, Box::new(StdRng::seed_from_u64(1)), Bounds::default());
+        Box::pin(async { Arc::new(World(world)) as Arc<dyn Forgetful> })
     }
 
     fn advance(&self, d: Duration) -> Step<'_, ()> {

@@ -23,6 +23,11 @@ async fn redis_leases_presence_and_tickets_keep_every_promise() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_eras_keep_every_promise() {
+    on(&redis::RedisServer::start(), &["era"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_redis_bus_keeps_every_promise() {
     on(&redis::RedisServer::start(), &["bus", "bus_history"]).await;
 }
@@ -38,6 +43,7 @@ async fn no_script_leaves_its_hash_slot() {
     let roles = [
         "session",
         "session_resume",
+        "era",
         "lease",
         "leader",
         "presence",

@@ -9,6 +9,7 @@ use ::redis::Value;
 use portcullis_common::clock::SystemClock;
 use portcullis_common::config::model::OnLimit;
 use portcullis_common::ids::{NodeEpoch, NodeId, RoomName, SessionId, UserId};
+use portcullis_common::store::era::Era;
 use portcullis_common::store::memory::MemoryStore;
 use portcullis_common::store::presence::Occupant;
 use portcullis_common::store::redis::{ConnectFault, LinkState, RedisOptions, RedisStore};
@@ -30,7 +31,13 @@ async fn open(server: &RedisServer, options: RedisOptions) -> (RedisStore, Store
     let store = RedisStore::connect(&server.url(), &options).await.expect("a server");
     let rest = MemoryStore::new(Arc::new(SystemClock::default()), Box::new(StdRng::seed_from_u64(1)));
     let stores = store.stores(rest.bus, rest.control);
+    next_era(&stores).await;
     (store, stores)
+}
+
+/// An era in which nobody is waited for.
+async fn next_era(stores: &Stores) -> Era {
+    stores.eras.open(Vec::new(), Duration::ZERO).await.expect("an era").era
 }
 
 /// A connection beside the store's, to look at what it did.
@@ -44,8 +51,10 @@ async fn ask<T: ::redis::FromRedisValue>(server: &RedisServer, words: &[&str]) -
     ::redis::cmd(verb).arg(rest).query_async(&mut beside(server).await).await.expect("an answer")
 }
 
+/// But for those that say in which era the store is.
 async fn all_keys(server: &RedisServer) -> Vec<String> {
-    ask(server, &["KEYS", "*"]).await
+    let keys: Vec<String> = ask(server, &["KEYS", "*"]).await;
+    keys.into_iter().filter(|key| !key.ends_with("}:era") && !key.ends_with("}:fleet-era")).collect()
 }
 
 fn user() -> UserId {
@@ -102,6 +111,8 @@ async fn held_at_last(stores: &Stores, sid: u128) {
         match acquire(stores, holder(sid, 1)).await {
             Ok(answer) => return assert!(matches!(answer, Acquired::Held { .. }), "{answer:?}"),
             Err(StoreFault::Unavailable(_)) => {}
+            // it came back empty
+            Err(StoreFault::Era) => drop(stores.eras.open(Vec::new(), Duration::ZERO).await),
             Err(other) => panic!("{other}"),
         }
     }
@@ -150,7 +161,40 @@ async fn seq_grows_over_the_loss_of_all_data() {
     let (_store, stores) = open(&server, options()).await;
     let first = held(&stores, holder(1, 1)).await;
     let _: Value = ask(&server, &["FLUSHALL"]).await;
+    assert!(matches!(acquire(&stores, holder(1, 1)).await, Err(StoreFault::Era)));
+    next_era(&stores).await;
     assert!(held(&stores, holder(1, 1)).await > first);
+}
+
+#[tokio::test]
+async fn a_partition_that_alone_lost_what_it_had_is_found_out_and_a_new_era_is_due() {
+    let server = RedisServer::start();
+    let (_store, stores) = open(&server, options()).await;
+    held(&stores, holder(1, 1)).await;
+    let slots = all_keys(&server).await.into_iter().find(|key| key.contains("}:slots:")).expect("a slot");
+    let partition = slots.split_once('}').expect("a tag").0;
+    let lost: u64 = ask(&server, &["DEL", &format!("{partition}}}:era"), &slots]).await;
+    assert_eq!(lost, 2);
+    let before = stores.eras.look().await.expect("up").expect("the fleet's record is there").era;
+    assert!(matches!(acquire(&stores, holder(2, 1)).await, Err(StoreFault::Era)));
+    stores.eras.alarm().await.expect("it was raised");
+    assert_eq!(stores.eras.look().await.expect("up"), None, "it is known to be lost");
+    assert!(next_era(&stores).await > before);
+    held(&stores, holder(2, 1)).await;
+}
+
+#[tokio::test]
+async fn an_opening_that_its_opener_did_not_live_to_end_is_ended_by_the_next() {
+    let server = RedisServer::start();
+    let (_store, stores) = open(&server, options()).await;
+    let keys: Vec<String> = ask(&server, &["KEYS", "*}:fleet-era"]).await;
+    let _: u64 = ask(&server, &["HSET", &keys[0], "state", "opening"]).await;
+    let (_other, other) = open(&server, options()).await;
+    assert_eq!(other.eras.current(), stores.eras.current(), "the same, not another one");
+    let _: u64 = ask(&server, &["HSET", &keys[0], "state", "opening", "at", "1"]).await;
+    let (_late, late) = open(&server, options()).await;
+    let era = |stores: &Stores| stores.eras.current().expect("an era").era;
+    assert!(era(&late) > era(&stores), "one that takes too long is given up");
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use portcullis_common::ids::{NodeId, RequestId, SessionId, UserId};
 use portcullis_common::stage::Stage;
 use portcullis_common::store::StoreFault;
+use portcullis_common::store::era::Era;
 use portcullis_common::wire::code::Close;
 use portcullis_common::wire::reject::Reject;
 use prometheus_client::metrics::gauge::Gauge;
@@ -314,6 +315,41 @@ impl Fenced<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.fences.inc();
         tracing::warn!(event = "fenced", node = %self.node, sessions = self.sessions);
+    }
+}
+
+/// The store is in another era than before: it forgot, or another server took its place.
+pub struct EraBegan<'a> {
+    /// The node.
+    pub node: &'a NodeId,
+    /// The era.
+    pub era: Era,
+    /// Sessions that have to claim their slots in it.
+    pub sessions: usize,
+}
+
+impl EraBegan<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.store_eras.inc();
+        tracing::warn!(event = "store_era_began", node = %self.node, era = %self.era, sessions = self.sessions);
+    }
+}
+
+/// Every session of this node has its slot in the store's present era, or was told that there is none.
+pub struct EraClaimed<'a> {
+    /// The node.
+    pub node: &'a NodeId,
+    /// The era.
+    pub era: Era,
+    /// How many had to be ended.
+    pub lost: usize,
+}
+
+impl EraClaimed<'_> {
+    /// Log only.
+    pub fn emit(&self) {
+        tracing::info!(event = "store_era_claimed", node = %self.node, era = %self.era, lost = self.lost);
     }
 }
 

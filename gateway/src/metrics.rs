@@ -92,6 +92,8 @@ pub struct Metrics {
     pub panics: Family<Part, Counter>,
     /// Store calls that failed.
     pub store_faults: Counter,
+    /// Eras of the store that began while this node had seen one before.
+    pub store_eras: Counter,
     /// Room messages that a full worker queue refused.
     pub hub_refused: Counter,
     resumes: [Counter; 4],
@@ -142,6 +144,7 @@ impl Metrics {
             lease_lapses: counter(&mut r, "lease_lapses", "Times that the lease lapsed and a new life began"),
             refused_connections: counter(&mut r, "refused_connections", "Connections refused before HTTP"),
             store_faults: counter(&mut r, "store_faults", "Store calls that failed"),
+            store_eras: counter(&mut r, "store_eras", "Times that the store forgot what it knew"),
             hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),
             store: StoreMetrics::new(&mut r),
             round_trip: round_trip(&mut r),

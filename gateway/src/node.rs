@@ -26,6 +26,7 @@ use crate::bus::NodeBus;
 use crate::metrics::Metrics;
 use crate::pipeline::buckets::Buckets;
 use crate::rules::Rules;
+use crate::session::era::EraKeeper;
 use crate::session::fence::Fence;
 use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
 use crate::session::membership::Membership;
@@ -203,7 +204,7 @@ impl Node {
         }
         self.fence.renewed(sent, self.clock.mono());
         let asked = Arc::clone(&self.drain_asked);
-        let manager = ManagerHandle::start(Arc::new(Estate {
+        let estate = Arc::new(Estate {
             node: id,
             life: Arc::clone(&self.life),
             fence: Arc::clone(&self.fence),
@@ -215,8 +216,11 @@ impl Node {
             kicks: Arc::clone(&self.kicks),
             stores: self.stores.clone(),
             metrics: Arc::clone(&self.metrics),
+            cap: self.config.session.max_per_user,
             on_drain: Box::new(move || asked.notify_one()),
-        }));
+        });
+        EraKeeper::join(Arc::clone(&estate)).await?;
+        let manager = ManagerHandle::start(estate);
         self.stores.control.follow(Arc::new(manager.clone())).await?;
         self.bus.attach(manager);
         self.vitals.joined();
@@ -327,7 +331,11 @@ impl Node {
     /// What does not work at the moment although the node is ready: live sessions go on, new ones are refused.
     #[must_use]
     pub fn degraded(&self) -> Vec<&'static str> {
-        self.vitals.degraded()
+        let mut all = self.vitals.degraded();
+        if !self.stores.eras.current().is_some_and(|view| view.whole) {
+            all.push("the store forgot, and is not whole yet");
+        }
+        all
     }
 
     /// Whether somebody new may be let in at all: the node stays, and may act in the fleet.

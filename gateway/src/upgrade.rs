@@ -197,6 +197,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             user: identity.user.clone(),
             tenant: identity.tenant.clone(),
             holder: slot.holder().clone(),
+            era: slot.era(),
             client: facts.client,
             user_agent: facts.user_agent.clone(),
             opened: node.clock.wall(),
@@ -211,6 +212,9 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             tell(&[entry], &Stop::Drain(Duration::ZERO));
         } else if let Some(stop) = unwelcome(node, &identity, &facts, &entry.holder, resumed) {
             tell(&[entry], &stop);
+        } else if slot.era() != node.stores.eras.current().map(|view| view.era) {
+            // the node may have said already that it has claimed everything
+            tell(&[entry], &Stop::Forgotten);
         }
         let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
         let mut nobody = Context::from_waker(Waker::noop());

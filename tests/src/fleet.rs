@@ -69,6 +69,8 @@ impl Fleet {
             .file("cluster.key", CLUSTER_KEY)
             .file("naming.key", NAMING_KEY_FILE)
             .set("node.drain_spread", "1s");
+        // on a thread of its own: a test may be asynchronous
+        std::thread::scope(|scope| drop(scope.spawn(|| Operator::with_keys(&redis, CLUSTER_KEY).open_era()).join()));
         let (a, b) = (Gateway::start(&setup.clone().set("node.id", "gw-a")), node(&setup, "gw-b"));
         Self { a, b, redis, setup }
     }
@@ -202,6 +204,15 @@ impl Operator {
         let unused = MemoryStore::new(clock, Box::new(StdRng::from_os_rng()));
         let stores = store.stores(unused.bus, unused.control);
         Self { control, stores, runtime }
+    }
+
+    /// Opens an era in which nobody is waited for: a fleet that starts on an empty store waits for members that it
+    /// does not know, and there are none.
+    ///
+    /// # Panics
+    /// When the store is not there.
+    pub fn open_era(&self) {
+        self.runtime.block_on(self.stores.eras.open(Vec::new(), Duration::ZERO)).expect("an era");
     }
 
     /// Appends to the control log.

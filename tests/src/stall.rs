@@ -231,6 +231,10 @@ impl SessionLedger for Slow<dyn SessionLedger> {
         through!(self, "ledger.acquire", inner => inner.acquire(request))
     }
 
+    fn reassert(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
+        through!(self, "ledger.acquire", inner => inner.reassert(request))
+    }
+
     fn confirm(&self, user: UserId, victim: Holder) -> StoreFuture<'_, Option<Passed>> {
         through!(self, "ledger.confirm", inner => inner.confirm(user, victim))
     }

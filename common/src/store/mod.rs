@@ -5,6 +5,9 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+/// What tells a store that forgot from one in which nobody is.
+pub mod era;
+
 /// Who holds a session slot: caps, eviction, resume.
 pub mod session;
 
@@ -69,7 +72,7 @@ pub enum StoreFault {
     /// Not reachable, or no answer in time.
     #[error("the store did not answer: {0}")]
     Unavailable(Arc<str>),
-    /// The store forgot: its era is not the caller's.
+    /// The store forgot, or is not whole yet after it did; see [`era::Eras`]. Nothing was changed.
     #[error("the store is of another era")]
     Era,
     /// A later leader has written: the caller leads no more.
@@ -104,6 +107,8 @@ impl From<&Stores> for Custody {
 /// Every role, for the composition root to hand out.
 #[derive(Clone)]
 pub struct Stores {
+    /// The store's era.
+    pub eras: Arc<dyn era::Eras>,
     /// Session slots.
     pub ledger: Arc<dyn session::SessionLedger>,
     /// Node leases.

@@ -117,7 +117,8 @@ pub struct Resumed {
 }
 
 /// Atomic: every call is one step that no other call sees half done, per user. Time is the store's. Idempotent where
-/// it says so. On outage: [`super::StoreFault::Unavailable`] and nothing changed as far as the caller may assume.
+/// it says so. On outage: [`super::StoreFault::Unavailable`] and nothing changed as far as the caller may assume. In another
+/// era than the store's: [`super::StoreFault::Era`] and nothing changed; slots, waits and tokens end with their era.
 ///
 /// `seq` is strictly increasing for a user, also over times in which the store knew nothing of that user; it is not
 /// dense. Sorting what the calls of a user answered by `seq` gives the order in which they took effect.
@@ -139,7 +140,12 @@ pub trait SessionLedger: Send + Sync {
     ///
     /// # Errors
     /// [`super::StoreFault::Full`] at the store's own bound on sessions.
+    /// [`super::StoreFault::Era`] while the store's era is not whole ([`super::era::Eras`]).
     fn acquire(&self, request: Acquire) -> StoreFuture<'_, Acquired>;
+
+    /// [`SessionLedger::acquire`] for a session that lives already: after the store forgot (in the new era, whole or
+    /// not), or in its node's next life. Never evicts: `Full` where there is no slot.
+    fn reassert(&self, request: Acquire) -> StoreFuture<'_, Acquired>;
 
     /// The victim's node says that the session stopped dispatching and its outbox is cut: the slot passes to the
     /// newcomer that waits for it, in one step. `None`, and nothing changed, when the slot is not evicting (the
@@ -172,7 +178,10 @@ pub trait SessionLedger: Send + Sync {
     /// A newcomer shows a token: same user, slot live, or detached and in its window; not while it is being evicted.
     /// Swaps the holder, generation + 1, count and age unchanged; the slot is live. The token shown stays good (and is
     /// the predecessor of what the new holder arms); the other one, if there was one, is dropped. `None`: no such
-    /// record (spent, expired, killed, another user's).
+    /// record (spent, expired, killed, another user's, of an earlier era).
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Era`] while the store's era is not whole.
     fn resume(&self, user: UserId, token: [u8; 32], node: NodeId, epoch: NodeEpoch)
     -> StoreFuture<'_, Option<Resumed>>;
 

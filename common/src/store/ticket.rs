@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::StoreFuture;
 
-/// Atomic per ticket. Tickets are known by a keyed hash; the store never sees the ticket itself.
+/// Atomic per ticket. Tickets are known by a keyed hash; the store never sees the ticket itself. They end with the
+/// store's era, and there are none while it is not whole ([`super::StoreFault::Era`]).
 pub trait Tickets: Send + Sync {
     /// Keeps `record` under `ticket` for `ttl`; issuing the same ticket again replaces it.
     ///

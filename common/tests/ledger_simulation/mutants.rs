@@ -142,6 +142,10 @@ impl SessionLedger for Mutant {
         }
     }
 
+    fn reassert(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
+        self.inner.reassert(request)
+    }
+
     fn confirm(&self, user: UserId, victim: Holder) -> StoreFuture<'_, Option<Passed>> {
         if self.is(Fault::DoublePass) {
             return at_once(self.confirm_again(user, victim));

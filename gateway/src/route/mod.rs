@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use portcullis_common::config::model::OnLimit;
 use portcullis_common::ids::{NodeEpoch, RoomName, UserId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::bus::{Published, Record};
 use portcullis_common::store::presence::Occupant;
-use portcullis_common::store::session::{Acquire, Acquired};
+use portcullis_common::store::session::{Acquire, Acquired, Holder};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::{Ack, Acked, HealthCheck};
@@ -20,7 +21,8 @@ use crate::events::StoreFailed;
 use crate::node::Node;
 use crate::pipeline::{Action, Passed, Target};
 use crate::session::connection::{Next, Turn};
-use crate::session::talk::{Session, Sort};
+use crate::session::manager::tell;
+use crate::session::talk::{Session, Sort, Stop};
 
 /// Which rooms exist, and who may do what in them.
 pub mod rooms;
@@ -68,6 +70,8 @@ pub enum Outcome {
     Present(Result<(Vec<UserId>, usize), StoreFault>),
     /// The slot was claimed in a new life of the node, or not.
     Reasserted(Result<bool, StoreFault>),
+    /// In a new era of the store, its token and rooms were told again, or not.
+    Reentered(Result<(), StoreFault>),
     /// A token was checked.
     Token(Box<Result<Identity, AuthError>>),
 }
@@ -116,13 +120,9 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
         let request =
             Acquire { user: user.clone(), holder: holder.clone(), cap: rules.max_per_user, on_limit: OnLimit::Reject };
         let answer = async {
-            let held = matches!(node.stores.ledger.acquire(request).await?, Acquired::Held { .. });
-            // a slot that had to be made anew knows no token
-            if let Some(token) = token.filter(|_| held) {
-                node.stores.ledger.arm(user, holder, token, rules.resume_window).await?;
-            }
-            for room in rooms.into_iter().filter(|_| held) {
-                node.stores.presence.enter(room, occupant.clone()).await?;
+            let held = matches!(node.stores.ledger.reassert(request).await?, Acquired::Held { .. });
+            if held {
+                say_again(&node, token, rooms, occupant, holder).await?;
             }
             Ok(held)
         };
@@ -130,6 +130,46 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
     };
     // what was sent is done before what a session's end sends: dropping the rest leaves nothing behind
     session.call(work, Sort::Question, turn)
+}
+
+/// What hangs on a slot that had to be made anew: its token, and the rooms that its session is in. The rooms all at once,
+/// so that one that is left meanwhile is left after it was entered.
+async fn say_again(
+    node: &Node,
+    token: Option<[u8; 32]>,
+    rooms: Vec<RoomName>,
+    occupant: Occupant,
+    holder: Holder,
+) -> Result<(), StoreFault> {
+    let entered = rooms.into_iter().map(|room| node.stores.presence.enter(room, occupant.clone()));
+    let entered = join_all(entered).await;
+    if let Some(token) = token {
+        let window = node.config.session.resume_window;
+        node.stores.ledger.arm(occupant.user, holder, token, window).await?;
+    }
+    entered.into_iter().try_for_each(|entered| entered.map(|_| ()))
+}
+
+/// The slot was claimed in a new era of the store, which knows neither the session's token nor its rooms yet.
+pub fn reenter(session: &mut Session, turn: &mut Turn<'_, '_>) -> Next {
+    let holder = session.place.holder().clone();
+    let (node, user, token) = (Arc::clone(&turn.worker.node), session.identity.user.clone(), session.place.token());
+    let occupant = Occupant { sid: holder.sid, user, node: holder.node.clone(), epoch: holder.epoch };
+    let rooms = turn.peer.rooms.borrow().clone();
+    let work = async move {
+        let said = say_again(&node, token, rooms, occupant, holder).await;
+        Done { id: None, room: None, outcome: Outcome::Reentered(said) }
+    };
+    session.call(work, Sort::Question, turn)
+}
+
+/// Tries again soon.
+fn reenter_later(session: &Session, turn: &Turn<'_, '_>) {
+    let (node, sid) = (Arc::clone(&turn.worker.node), session.place.holder().sid);
+    turn.worker.node.background(Box::pin(async move {
+        actix_rt::time::sleep(STORE_RETRY).await;
+        tell(node.registry.get(sid).as_slice(), &Stop::Reenter);
+    }));
 }
 
 async fn check_token(node: &Node, token: &str, client: IpAddr) -> Result<Identity, AuthError> {
@@ -191,7 +231,8 @@ pub fn settle(
                 return Err(reject.closing(Close::Terminated));
             }
         }
-        Outcome::Undone => {}
+        Outcome::Reentered(Err(_)) => reenter_later(session, turn),
+        Outcome::Undone | Outcome::Reentered(Ok(())) => {}
         Outcome::Left => session.ack(id, room, Acked::Done, turn),
         Outcome::Present(present) => {
             let (users, sessions) = present.map_err(|fault| lost(&fault, turn))?;

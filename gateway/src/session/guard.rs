@@ -12,6 +12,7 @@ use std::time::Duration;
 use portcullis_common::clock::Mono;
 use portcullis_common::ids::{NodeEpoch, RoomName, UserId};
 use portcullis_common::store::bus::NodeMail;
+use portcullis_common::store::era::Era;
 use portcullis_common::store::session::Holder;
 
 use super::peer::Peer;
@@ -45,6 +46,24 @@ enum Fate {
     Detach([u8; 32], Duration),
 }
 
+/// In which times a slot was asked for: taken before the call, so that what ends under way does not look like what
+/// follows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    /// The generation of the node's fence.
+    fence: u64,
+    /// The store's era.
+    era: Option<Era>,
+}
+
+impl Asking {
+    /// Now.
+    #[must_use]
+    pub fn now(node: &Node) -> Self {
+        Self { fence: node.fence.generation(), era: node.stores.eras.current().map(|view| view.era) }
+    }
+}
+
 /// A slot of the ledger, given back or detached when dropped.
 pub struct Slot {
     worker: Rc<Worker>,
@@ -53,8 +72,7 @@ pub struct Slot {
     fate: Fate,
     /// The ledger's name of the token that resumes the session; `None` where it cannot be resumed.
     token: Option<[u8; 32]>,
-    /// The generation of the node's fence when it was asked for.
-    fence: u64,
+    asked: Asking,
     /// Asked for in the name of a new life of the node, and not answered yet.
     renaming: Option<Holder>,
 }
@@ -63,21 +81,19 @@ impl Slot {
     /// A slot that is about to be asked for.
     #[must_use]
     pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
-        let fence = worker.node.fence.generation();
-        Self::new(worker, user, holder, Fate::Withdraw, fence)
+        Self::new(worker, user, holder, Fate::Withdraw, Asking::now(&worker.node))
     }
 
-    /// A slot that was won with a resume token of this name, which wins it again if the session does not begin; it was
-    /// asked for in this generation of the fence.
+    /// A slot that was won with a resume token of this name, which wins it again if the session does not begin.
     #[must_use]
-    pub fn resumed(worker: &Rc<Worker>, user: UserId, holder: Holder, shown: [u8; 32], fence: u64) -> Self {
+    pub fn resumed(worker: &Rc<Worker>, user: UserId, holder: Holder, shown: [u8; 32], asked: Asking) -> Self {
         let window = worker.node.config.session.resume_window;
-        Self::new(worker, user, holder, Fate::Detach(shown, window), fence)
+        Self::new(worker, user, holder, Fate::Detach(shown, window), asked)
     }
 
-    fn new(worker: &Rc<Worker>, user: UserId, holder: Holder, fate: Fate, fence: u64) -> Self {
+    fn new(worker: &Rc<Worker>, user: UserId, holder: Holder, fate: Fate, asked: Asking) -> Self {
         worker.node.registry.expect(&holder);
-        Self { worker: Rc::clone(worker), user, holder, fate, token: None, fence, renaming: None }
+        Self { worker: Rc::clone(worker), user, holder, fate, token: None, asked, renaming: None }
     }
 
     /// The ledger has given it.
@@ -116,7 +132,13 @@ impl Slot {
     /// The generation of the node's fence that its session belongs to.
     #[must_use]
     pub fn fence(&self) -> u64 {
-        self.fence
+        self.asked.fence
+    }
+
+    /// In which era of the store.
+    #[must_use]
+    pub fn era(&self) -> Option<Era> {
+        self.asked.era
     }
 }
 

@@ -61,6 +61,8 @@ pub struct Estate {
     pub kicks: Arc<KickTable>,
     /// Node leases, session slots, room members.
     pub stores: Stores,
+    /// `session.max_per_user`.
+    pub cap: u32,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What to do when the control log asks this node to drain.
@@ -255,6 +257,8 @@ impl Estate {
         let sent = self.clock.mono();
         match self.stores.lease.renew(self.node.clone(), self.life.epoch(), LEASE).await {
             Ok(true) => self.fence.renewed(sent, self.clock.mono()),
+            // a store that forgot a lease which has not run out is no reason for another life
+            Ok(false) if self.keep_lease().await => {}
             Ok(false) => self.begin_life().await,
             Err(fault) => self.failed("lease.renew", &fault),
         }
@@ -274,6 +278,20 @@ impl Estate {
             Ok(false) => tracing::error!(event = "node_id_taken", node = %self.node),
             Err(fault) => self.failed("lease.take", &fault),
         }
+    }
+
+    /// Takes the lease again for the present life, unless it has run out by this node's own count.
+    pub(super) async fn keep_lease(&self) -> bool {
+        let sent = self.clock.mono();
+        if self.fence.since_renewal(sent) >= LEASE {
+            return false;
+        }
+        let taken = self.stores.lease.take(self.node.clone(), self.life.epoch(), LEASE).await;
+        let kept = taken.is_ok_and(|taken| taken);
+        if kept {
+            self.fence.renewed(sent, self.clock.mono());
+        }
+        kept
     }
 
     fn failed(&self, call: &'static str, fault: &StoreFault) {

@@ -70,6 +70,14 @@ impl Membership {
         view.absent.iter().filter(|(_, absence)| absence.proves(now)).map(|(life, _)| life.clone()).collect()
     }
 
+    /// The nodes that may still have sessions: all but those that are proved dead.
+    pub fn nodes(&self, now: Mono) -> Vec<NodeId> {
+        let view = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = view.absent.iter().filter(|(_, absence)| !absence.proves(now)).map(|(life, _)| life);
+        let nodes: HashSet<&NodeId> = view.alive.iter().chain(gone).map(|(node, _)| node).collect();
+        nodes.into_iter().cloned().collect()
+    }
+
     /// Nothing is left of a dead life.
     pub fn buried(&self, life: &Life) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).absent.remove(life);
@@ -115,6 +123,9 @@ mod tests {
         let view = Membership::default();
         view.observed(&[member("a", 1), member("b", 1)], at(0));
         assert!(!dead(&view, "b", 1, 100));
+        view.observed(&[member("a", 1)], at(0));
+        assert_eq!(view.nodes(at(0)).len(), 2, "absent is not dead");
+        view.observed(&[member("a", 1), member("b", 1)], at(0));
         for second in 1..=3 {
             view.observed(&[member("a", 1)], at(second));
             assert!(!dead(&view, "b", 1, second), "too early at {second}");
@@ -122,6 +133,7 @@ mod tests {
         view.observed(&[member("a", 1)], at(4));
         assert!(dead(&view, "b", 1, 4));
         assert_eq!(view.dead(at(4)).len(), 1);
+        assert_eq!(view.nodes(at(4)), [NodeId::parse("a").unwrap()], "nobody waits for the dead");
         view.buried(&(NodeId::parse("b").unwrap(), NodeEpoch(1)));
         assert!(view.dead(at(4)).is_empty(), "nothing is left to do");
         assert!(!dead(&view, "a", 1, 4));

@@ -39,6 +39,9 @@ pub mod membership;
 /// How long the node may act in the name of its lease.
 pub mod fence;
 
+/// The node's part in the store's eras.
+pub mod era;
+
 /// The supervised actor that kicks, evicts, drains, renews.
 pub mod manager;
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use actix::Addr;
 use portcullis_common::clock::UnixMs;
 use portcullis_common::ids::{SessionId, TenantId, UserId};
+use portcullis_common::store::era::Era;
 use portcullis_common::store::session::Holder;
 use tokio::sync::Notify;
 
@@ -23,6 +24,8 @@ pub struct SessionEntry {
     pub tenant: Option<TenantId>,
     /// The slot it holds.
     pub holder: Holder,
+    /// The store's era in which the slot was given or claimed.
+    pub era: Option<Era>,
     /// The client's address.
     pub client: IpAddr,
     /// The client's `User-Agent`, cut to 150 bytes.
@@ -159,6 +162,18 @@ impl Registry {
     pub fn rename(&self, holder: &Holder) {
         if let Some(entry) = self.tables().sessions.get_mut(&holder.sid) {
             *entry = Arc::new(SessionEntry { holder: holder.clone(), ..SessionEntry::clone(entry) });
+        }
+    }
+
+    /// The session has its slot in this era; false when this holder does not live here any more.
+    #[must_use]
+    pub fn claim(&self, holder: &Holder, era: Era) -> bool {
+        match self.tables().sessions.get_mut(&holder.sid).filter(|e| e.holder == *holder) {
+            Some(entry) => {
+                *entry = Arc::new(SessionEntry { era: Some(era), ..SessionEntry::clone(entry) });
+                true
+            }
+            None => false,
         }
     }
 

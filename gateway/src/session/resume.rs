@@ -21,7 +21,7 @@ use rand::RngCore;
 
 use super::acquire::{Seat, arm, lost};
 use super::connection::End;
-use super::guard::{Place, Slot, conclude};
+use super::guard::{Asking, Place, Slot, conclude};
 use super::manager::tell;
 use super::orphans::Asked;
 use super::talk::Stop;
@@ -117,10 +117,10 @@ pub async fn seat(worker: &Rc<Worker>, identity: &Identity, facts: &Facts) -> Re
 async fn win(worker: &Rc<Worker>, identity: &Identity, name: [u8; 32]) -> Result<Option<(Slot, Resumed)>, Reject> {
     let (node, user) = (&worker.node, &identity.user);
     // whoever does not live to hear the answer may hold a slot without knowing it
-    let (asked, fence) = (Asked::new(node, user), node.fence.generation());
+    let (asked, times) = (Asked::new(node, user), Asking::now(node));
     let answer = node.stores.ledger.resume(user.clone(), name, node.config.node.id.clone(), node.epoch()).await;
     let won = answer.map_err(lost(node, "ledger.resume"))?.map(|resumed| {
-        let slot = Slot::resumed(worker, user.clone(), resumed.holder.clone(), name, fence);
+        let slot = Slot::resumed(worker, user.clone(), resumed.holder.clone(), name, times);
         (slot, resumed)
     });
     asked.answered();

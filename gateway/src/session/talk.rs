@@ -62,6 +62,10 @@ pub enum Stop {
     Recheck,
     /// The node began a new life: claim the slot in its name.
     Reassert(NodeEpoch),
+    /// The store began a new era: say again in which rooms it is.
+    Reenter,
+    /// The store forgot while the session opened: its slot is not sure.
+    Forgotten,
     /// The node drains: reconnect after this long; then the connection is closed.
     Drain(Duration),
     /// A test asked for a panic, in the handler of this order.
@@ -463,6 +467,11 @@ impl Conversation for Session {
             }
             Stop::Recheck => self.recheck(turn),
             Stop::Reassert(epoch) => route::reassert(self, epoch, turn),
+            Stop::Reenter => route::reenter(self, turn),
+            Stop::Forgotten => {
+                let reject = Reject::new(Code::StoreUnavailable, "the store forgot meanwhile");
+                self.refuse(&reject.closing(Close::TryLater), None, turn)
+            }
             Stop::Drain(after) => {
                 self.say(&portcullis_common::wire::reply::Reconnect { after, now: turn.wall }, turn);
                 self.leave_at = Some(turn.now().after(after));

@@ -27,6 +27,7 @@ mod bus;
 mod bus_history;
 mod command;
 mod control;
+mod era;
 mod leader;
 mod lease;
 mod presence;
@@ -40,8 +41,11 @@ pub type Step<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What an implementation supplies.
 pub trait Harness: Send + Sync {
-    /// A store that nobody has used, with bounds far above what the checks need.
+    /// A store that nobody has used, with bounds far above what the checks need, in an era that is whole.
     fn fresh(&self) -> Step<'_, Stores>;
+
+    /// The same in no era, for several processes, with ways to make it lose what it has.
+    fn forgetful(&self) -> Step<'_, Arc<dyn Forgetful>>;
 
     /// Lets the store's time pass: a jump, or a sleep.
     fn advance(&self, d: Duration) -> Step<'_, ()>;
@@ -52,6 +56,21 @@ pub trait Harness: Send + Sync {
     /// Begins to run a future beside the caller, on another thread where the implementation has threads; the answer
     /// ends when the future has.
     fn spawn(&self, work: Step<'static, ()>) -> Step<'static, ()>;
+}
+
+/// A store that can be made to forget.
+pub trait Forgetful: Send + Sync {
+    /// One more process on it, which knows no era yet.
+    fn process(&self) -> Step<'_, Stores>;
+
+    /// Everything is lost.
+    fn forget(&self) -> Step<'_, ()>;
+
+    /// A replica has everything up to now, and gets no more.
+    fn copy(&self) -> Step<'_, ()>;
+
+    /// The replica becomes the server.
+    fn fail_over(&self) -> Step<'_, ()>;
 }
 
 /// What a check works with.
@@ -96,10 +115,11 @@ use checks;
 
 /// Every check of every role.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
-    let roles: [(&str, &'static [Check]); 11] = [
+    let roles: [(&str, &'static [Check]); 12] = [
         ("session", session::CHECKS),
         ("session_resume", session_resume::CHECKS),
         ("session_race", session_race::CHECKS),
+        ("era", era::CHECKS),
         ("lease", lease::CHECKS),
         ("leader", leader::CHECKS),
         ("bus", bus::CHECKS),

@@ -11,6 +11,7 @@ use crate::ids::{NodeEpoch, NodeId};
 use crate::store::lease::{Leases, Member};
 use crate::store::{StoreFault, StoreFuture};
 
+#[derive(Clone)]
 struct Lease {
     epoch: NodeEpoch,
     until: Mono,
@@ -19,7 +20,7 @@ struct Lease {
 /// Lives remembered until somebody has cleared up after them.
 const LIVES: usize = 4_096;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     leases: BTreeMap<NodeId, Lease>,
     /// From the lease to its return or the life's burial.
@@ -30,12 +31,13 @@ struct State {
 pub(super) struct MemoryLeases {
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    copied: Mutex<State>,
     bound: usize,
 }
 
 impl MemoryLeases {
     pub(super) fn new(clock: Arc<dyn Clock>, bound: usize) -> Self {
-        Self { clock, state: Mutex::default(), bound }
+        Self { clock, state: Mutex::default(), copied: Mutex::default(), bound }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State, Mono) -> T) -> T {
@@ -59,6 +61,26 @@ impl MemoryLeases {
 impl State {
     fn runs(&self, node: &NodeId, epoch: NodeEpoch) -> bool {
         self.leases.get(node).is_some_and(|lease| lease.epoch == epoch)
+    }
+}
+
+/// What the server loses.
+impl MemoryLeases {
+    /// The nodes whose lease runs.
+    pub(super) fn living(&self) -> Vec<NodeId> {
+        self.with(|state, _| state.leases.keys().cloned().collect())
+    }
+
+    pub(super) fn forget(&self) {
+        *lock(&self.state) = State::default();
+    }
+
+    pub(super) fn copy(&self) {
+        *lock(&self.copied) = lock(&self.state).clone();
+    }
+
+    pub(super) fn go_back(&self) {
+        *lock(&self.state) = lock(&self.copied).clone();
     }
 }
 

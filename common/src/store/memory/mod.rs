@@ -6,12 +6,16 @@
 
 use std::sync::Arc;
 
-use rand::RngCore;
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
 
 use super::presence::Presence;
 use super::session::SessionLedger;
 use super::{StoreFault, StoreFuture, Stores};
 use crate::clock::Clock;
+
+/// Eras.
+mod era;
 
 /// Locks by key.
 mod shard;
@@ -104,7 +108,8 @@ impl Default for Bounds {
 pub struct MemoryStore;
 
 impl MemoryStore {
-    /// An empty store with the default [`Bounds`]. `rng` names room epochs, nothing secret.
+    /// An empty store with the default [`Bounds`], in an era of its own. `rng` names room epochs and eras, nothing
+    /// secret.
     #[allow(clippy::new_ret_no_self, reason = "what callers hold are the roles; there is no other object")]
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, rng: Box<dyn RngCore + Send>) -> Stores {
@@ -114,29 +119,107 @@ impl MemoryStore {
     /// An empty store with bounds of its own.
     #[must_use]
     pub fn bounded(clock: Arc<dyn Clock>, rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Stores {
-        let ledger: Arc<dyn SessionLedger> = Arc::new(session::MemoryLedger::new(Arc::clone(&clock), bounds.sessions));
+        let world = MemoryWorld::new(clock, rng, bounds);
+        let (stores, eras) = world.process();
+        // nobody was here before, so nobody is waited for
+        let _opened = eras.open_now(Vec::new(), std::time::Duration::ZERO);
+        stores
+    }
+}
+
+/// One memory store for several processes, which can be made to forget: for tests and simulations of a fleet.
+///
+/// What it loses are slots, waits, tokens, room members, tickets, leases and the era itself; rooms' order and the
+/// control log stay.
+pub struct MemoryWorld {
+    server: Arc<era::Server>,
+    ledger: Arc<session::AllSlots>,
+    presence: Arc<presence::AllRooms>,
+    tickets: Arc<ticket::AllTickets>,
+    bus: Arc<bus::MemoryBus>,
+    control: Arc<control::MemoryControl>,
+    leadership: Arc<leader::MemoryLeadership>,
+    commands: Arc<command::MemoryCommands>,
+}
+
+impl MemoryWorld {
+    /// An empty one, in no era. `rng` names room epochs and eras, nothing secret.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>, mut rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Self {
+        let nonces = Box::new(StdRng::seed_from_u64(rng.next_u64()));
+        let ledger = Arc::new(session::AllSlots::new(Arc::clone(&clock), bounds.sessions));
+        let presence = Arc::new(presence::AllRooms::new(bounds));
+        let tickets = Arc::new(ticket::AllTickets::new(Arc::clone(&clock), bounds));
         let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));
-        let presence: Arc<dyn Presence> = Arc::new(presence::MemoryPresence::new(bounds));
-        let leadership = Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock)));
+        let parts: Vec<Arc<dyn era::Part>> = vec![
+            Arc::<session::AllSlots>::clone(&ledger),
+            Arc::<presence::AllRooms>::clone(&presence),
+            Arc::<ticket::AllTickets>::clone(&tickets),
+        ];
+        Self {
+            server: Arc::new(era::Server::new(Arc::clone(&clock), nonces, leases, bounds.nodes, parts)),
+            ledger,
+            presence,
+            tickets,
+            bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
+            control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
+            leadership: Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock))),
+            commands: Arc::new(command::MemoryCommands::new(clock, bounds)),
+        }
+    }
+
+    /// The roles, for one more process that knows no era yet.
+    #[must_use]
+    pub fn stores(&self) -> Stores {
+        self.process().0
+    }
+
+    fn process(&self) -> (Stores, Arc<era::MemoryEras>) {
+        let eras = Arc::new(era::MemoryEras::new(Arc::clone(&self.server)));
+        let ledger: Arc<dyn SessionLedger> =
+            Arc::new(session::MemoryLedger::new(Arc::clone(&self.ledger), Arc::clone(&eras)));
+        let presence: Arc<dyn Presence> =
+            Arc::new(presence::MemoryPresence::new(Arc::clone(&self.presence), Arc::clone(&eras)));
         let remains = leader::MemoryRemains {
-            leases: Arc::clone(&leases),
+            leases: Arc::clone(&self.server.leases),
             ledger: Arc::clone(&ledger),
             presence: Arc::clone(&presence),
-            leadership: Arc::clone(&leadership),
+            leadership: Arc::clone(&self.leadership),
         };
-        let commands = Arc::new(command::MemoryCommands::new(Arc::clone(&clock), bounds));
-        Stores {
-            commands: Arc::clone(&commands) as _,
-            desk: commands,
+        let stores = Stores {
+            commands: Arc::<command::MemoryCommands>::clone(&self.commands) as _,
+            desk: Arc::<command::MemoryCommands>::clone(&self.commands),
+            eras: Arc::<era::MemoryEras>::clone(&eras),
             ledger,
-            lease: leases,
-            bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
+            lease: Arc::<lease::MemoryLeases>::clone(&self.server.leases),
+            bus: Arc::<bus::MemoryBus>::clone(&self.bus),
             presence,
-            control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
-            tickets: Arc::new(ticket::MemoryTickets::new(clock, bounds)),
+            control: Arc::<control::MemoryControl>::clone(&self.control),
+            tickets: Arc::new(ticket::MemoryTickets::new(Arc::clone(&self.tickets), Arc::clone(&eras))),
             remains: Arc::new(remains),
-            leadership,
-        }
+            leadership: Arc::<leader::MemoryLeadership>::clone(&self.leadership),
+        };
+        (stores, eras)
+    }
+
+    /// Everything is lost, as by a restart without data or `FLUSHALL`.
+    pub fn forget(&self) {
+        self.server.forget();
+    }
+
+    /// A replica has everything up to now, and gets no more.
+    pub fn copy(&self) {
+        self.server.copy();
+    }
+
+    /// The replica becomes the server: what happened since [`MemoryWorld::copy`] is lost.
+    pub fn fail_over(&self) {
+        self.server.go_back();
+    }
+
+    /// It starts again and has lost nothing.
+    pub fn restart(&self) {
+        self.server.restart();
     }
 }
 

@@ -1,8 +1,10 @@
 //! Room members. A membership costs one entry by session and a share of one by user: about 150 bytes in a large room.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::era::{MemoryEras, Part, Told, When};
 use super::shard::Shards;
 use super::{Bounds, ready};
 use crate::ids::{NodeEpoch, NodeId, RoomName, SessionId, UserId};
@@ -10,18 +12,20 @@ use crate::store::presence::{Change, Occupant, Presence};
 use crate::store::{StoreFault, StoreFuture};
 
 /// A node's life as one room knows it: most rooms know one, so members carry its index.
+#[derive(Clone)]
 struct Life {
     node: NodeId,
     epoch: NodeEpoch,
     members: usize,
 }
 
+#[derive(Clone)]
 struct Member {
     user: UserId,
     life: u32,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Room {
     members: HashMap<SessionId, Member>,
     /// Sessions of each user in the room.
@@ -30,12 +34,19 @@ struct Room {
     lives: Vec<Life>,
 }
 
-#[derive(Default)]
-struct Rooms(HashMap<RoomName, Room>);
+#[derive(Clone, Default)]
+struct Rooms(HashMap<RoomName, Room>, Told);
 
-/// Cost of a call: one lock and a few look-ups, but for `reap`.
+/// One process's way to the rooms. Cost of a call: one lock and a few look-ups, but for `reap`.
 pub(super) struct MemoryPresence {
+    all: Arc<AllRooms>,
+    eras: Arc<MemoryEras>,
+}
+
+/// All rooms with members.
+pub(super) struct AllRooms {
     rooms: Shards<Rooms>,
+    copied: Shards<Rooms>,
     room_count: AtomicUsize,
     occupant_count: AtomicUsize,
     bounds: Bounds,
@@ -126,8 +137,24 @@ impl Room {
 }
 
 impl MemoryPresence {
+    pub(super) fn new(all: Arc<AllRooms>, eras: Arc<MemoryEras>) -> Self {
+        Self { all, eras }
+    }
+}
+
+impl AllRooms {
     pub(super) fn new(bounds: Bounds) -> Self {
-        Self { rooms: Shards::new(), room_count: AtomicUsize::new(0), occupant_count: AtomicUsize::new(0), bounds }
+        let (room_count, occupant_count) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { rooms: Shards::new(), copied: Shards::new(), room_count, occupant_count, bounds }
+    }
+
+    fn replace(&self, rooms: &mut Rooms, by: Rooms) {
+        let occupants = |rooms: &Rooms| -> usize { rooms.0.values().map(|room| room.members.len()).sum() };
+        self.room_count.fetch_sub(rooms.0.len(), Ordering::Relaxed);
+        self.occupant_count.fetch_sub(occupants(rooms), Ordering::Relaxed);
+        self.room_count.fetch_add(by.0.len(), Ordering::Relaxed);
+        self.occupant_count.fetch_add(occupants(&by), Ordering::Relaxed);
+        *rooms = by;
     }
 
     fn admit(&self, rooms: &mut Rooms, name: RoomName, occupant: Occupant) -> Result<Change, StoreFault> {
@@ -152,55 +179,98 @@ impl MemoryPresence {
     }
 }
 
-impl Presence for MemoryPresence {
-    fn enter(&self, room: RoomName, occupant: Occupant) -> StoreFuture<'_, Change> {
-        let mut rooms = self.rooms.lock(&room);
-        ready(self.admit(&mut rooms, room, occupant))
-    }
-
-    fn exit(&self, room: RoomName, sid: SessionId, epoch: NodeEpoch) -> StoreFuture<'_, Change> {
-        let mut rooms = self.rooms.lock(&room);
-        let Some(found) = rooms.0.get_mut(&room) else {
-            return ready(Ok(Change { sessions: 0, user_changed: false }));
-        };
+impl AllRooms {
+    fn exit(&self, rooms: &mut Rooms, name: &RoomName, sid: SessionId, epoch: NodeEpoch) -> Change {
+        let Some(found) = rooms.0.get_mut(name) else { return Change { sessions: 0, user_changed: false } };
         if !found.is_here(sid, epoch) {
-            return ready(Ok(found.change(false)));
+            return found.change(false);
         }
         let change = found.exit(sid);
         self.occupant_count.fetch_sub(1, Ordering::Relaxed);
         if change.sessions == 0 {
-            rooms.0.remove(&room);
+            rooms.0.remove(name);
             self.room_count.fetch_sub(1, Ordering::Relaxed);
         }
-        ready(Ok(change))
+        change
+    }
+
+    fn reap(&self, rooms: &mut Rooms, node: &NodeId, epoch: NodeEpoch, limit: usize) -> usize {
+        let mut freed = 0;
+        rooms.0.retain(|_, room| {
+            for sid in room.of_life(node, epoch, limit - freed) {
+                room.exit(sid);
+                freed += 1;
+            }
+            if room.members.is_empty() {
+                self.room_count.fetch_sub(1, Ordering::Relaxed);
+            }
+            !room.members.is_empty()
+        });
+        self.occupant_count.fetch_sub(freed, Ordering::Relaxed);
+        freed
+    }
+}
+
+impl Part for AllRooms {
+    fn tell(&self, told: Told) {
+        for mut rooms in self.rooms.each() {
+            if told.follows(rooms.1) {
+                self.replace(&mut rooms, Rooms(HashMap::new(), told));
+            }
+        }
+    }
+
+    fn forget(&self) {
+        for mut rooms in self.rooms.each() {
+            self.replace(&mut rooms, Rooms::default());
+        }
+    }
+
+    fn copy(&self) {
+        for (rooms, mut copied) in self.rooms.each().zip(self.copied.each()) {
+            *copied = rooms.clone();
+        }
+    }
+
+    fn go_back(&self) {
+        for (mut rooms, copied) in self.rooms.each().zip(self.copied.each()) {
+            self.replace(&mut rooms, copied.clone());
+        }
+    }
+}
+
+impl Presence for MemoryPresence {
+    fn enter(&self, room: RoomName, occupant: Occupant) -> StoreFuture<'_, Change> {
+        let mut rooms = self.all.rooms.lock(&room);
+        ready(self.eras.check(rooms.1, When::Any).and_then(|()| self.all.admit(&mut rooms, room, occupant)))
+    }
+
+    fn exit(&self, room: RoomName, sid: SessionId, epoch: NodeEpoch) -> StoreFuture<'_, Change> {
+        let mut rooms = self.all.rooms.lock(&room);
+        ready(self.eras.check(rooms.1, When::Any).map(|()| self.all.exit(&mut rooms, &room, sid, epoch)))
     }
 
     fn list(&self, room: RoomName, limit: usize) -> StoreFuture<'_, (Vec<UserId>, usize)> {
-        let rooms = self.rooms.lock(&room);
-        let answer = rooms.0.get(&room).map_or_else(Default::default, |room| {
-            (room.users.keys().take(limit).cloned().collect(), room.members.len())
-        });
-        ready(Ok(answer))
+        let rooms = self.all.rooms.lock(&room);
+        let answer = |()| {
+            rooms.0.get(&room).map_or_else(Default::default, |room| {
+                (room.users.keys().take(limit).cloned().collect(), room.members.len())
+            })
+        };
+        ready(self.eras.check(rooms.1, When::Any).map(answer))
     }
 
     fn reap(&self, node: NodeId, epoch: NodeEpoch, limit: usize) -> StoreFuture<'_, usize> {
         let mut freed = 0;
-        for mut rooms in self.rooms.each() {
-            rooms.0.retain(|_, room| {
-                for sid in room.of_life(&node, epoch, limit - freed) {
-                    room.exit(sid);
-                    freed += 1;
-                }
-                if room.members.is_empty() {
-                    self.room_count.fetch_sub(1, Ordering::Relaxed);
-                }
-                !room.members.is_empty()
-            });
+        for mut rooms in self.all.rooms.each() {
+            if let Err(fault) = self.eras.check(rooms.1, When::Any) {
+                return ready(Err(fault));
+            }
+            freed += self.all.reap(&mut rooms, &node, epoch, limit - freed);
             if freed == limit {
                 break;
             }
         }
-        self.occupant_count.fetch_sub(freed, Ordering::Relaxed);
         ready(Ok(freed))
     }
 }
@@ -242,7 +312,7 @@ mod tests {
 
     #[test]
     fn the_bound_on_occupants_refuses_newcomers_and_lets_the_present_come_again() {
-        let presence = MemoryPresence::new(Bounds { occupants: 2, rooms: 2, ..Bounds::default() });
+        let presence = AllRooms::new(Bounds { occupants: 2, rooms: 2, ..Bounds::default() });
         let enter = |room: &str, sid| {
             let room = RoomName::parse(room).unwrap();
             let answer = presence.admit(&mut presence.rooms.lock(&room), room, occupant(sid, "u", "a", 1));

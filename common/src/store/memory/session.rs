@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use super::era::{MemoryEras, Part, Told, When};
 use super::ready;
 use super::shard::Shards;
 use super::slots::{Now, Seq, UserSlots};
 use crate::clock::{Clock, Mono};
+use crate::config::model::OnLimit;
 use crate::ids::{NodeEpoch, NodeId, SessionId, UserId};
 use crate::store::session::{Acquire, Acquired, Holder, Passed, Released, Resumed, SessionLedger, Slot};
 use crate::store::{StoreFault, StoreFuture};
@@ -18,25 +20,63 @@ use crate::store::{StoreFault, StoreFuture};
 /// Users looked at for expired slots by one call.
 const SWEEP: usize = 4;
 
-/// Cost of a call: one lock, two hashes of the user's name, and a walk over that user's slots.
+/// One process's way to the slots. Cost of a call: one lock, two hashes of the user's name, and a walk over that user's
+/// slots.
 pub(super) struct MemoryLedger {
+    all: Arc<AllSlots>,
+    eras: Arc<MemoryEras>,
+}
+
+/// The slots themselves.
+pub(super) struct AllSlots {
     clock: Arc<dyn Clock>,
     users: Shards<Users>,
+    copied: Shards<Users>,
     seq: Seq,
     held: AtomicUsize,
     bound: usize,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Users {
+    told: Told,
     slots: HashMap<UserId, UserSlots>,
     /// Who has a detached slot that expires then, roughly: entries may be outdated, none is missing.
     due: BinaryHeap<Reverse<(Mono, UserId)>>,
 }
 
 impl MemoryLedger {
+    pub(super) fn new(all: Arc<AllSlots>, eras: Arc<MemoryEras>) -> Self {
+        Self { all, eras }
+    }
+
+    fn with<T>(&self, user: &UserId, act: impl FnOnce(&mut UserSlots, Now, &Seq) -> T) -> Result<T, StoreFault> {
+        self.with_when(When::Any, user, act)
+    }
+
+    fn with_when<T>(
+        &self,
+        when: When,
+        user: &UserId,
+        act: impl FnOnce(&mut UserSlots, Now, &Seq) -> T,
+    ) -> Result<T, StoreFault> {
+        let mut users = self.all.users.lock(user);
+        self.eras.check(users.told, when)?;
+        Ok(self.all.with(&mut users, user, act))
+    }
+
+    fn acquire_when(&self, when: When, request: Acquire) -> Result<Acquired, StoreFault> {
+        let may_grow = self.all.held.load(Ordering::Relaxed) < self.all.bound;
+        let user = request.user.clone();
+        let answer = self.with_when(when, &user, |slots, now, seq| slots.acquire(request, now, seq, may_grow))?;
+        answer.ok_or(StoreFault::Full("sessions"))
+    }
+}
+
+impl AllSlots {
     pub(super) fn new(clock: Arc<dyn Clock>, bound: usize) -> Self {
-        Self { clock, users: Shards::new(), seq: Seq::default(), held: AtomicUsize::new(0), bound }
+        let (users, copied) = (Shards::new(), Shards::new());
+        Self { clock, users, copied, seq: Seq::default(), held: AtomicUsize::new(0), bound }
     }
 
     fn now(&self) -> Now {
@@ -44,10 +84,9 @@ impl MemoryLedger {
     }
 
     /// Runs `act` on a user's slots as one step. A user without slots costs nothing before or after.
-    fn with<T>(&self, user: &UserId, act: impl FnOnce(&mut UserSlots, Now, &Seq) -> T) -> T {
+    fn with<T>(&self, users: &mut Users, user: &UserId, act: impl FnOnce(&mut UserSlots, Now, &Seq) -> T) -> T {
         let now = self.now();
-        let mut users = self.users.lock(user);
-        self.sweep(&mut users, now);
+        self.sweep(users, now);
         match users.slots.entry(user.clone()) {
             Entry::Occupied(mut found) => {
                 let answer = self.change(found.get_mut(), now, act);
@@ -113,42 +152,81 @@ impl Users {
     }
 }
 
+/// Counts what a shard loses with its slots.
+impl Part for AllSlots {
+    fn tell(&self, told: Told) {
+        for mut users in self.users.each() {
+            if told.follows(users.told) {
+                self.replace(&mut users, Users { told, ..Users::default() });
+            }
+        }
+    }
+
+    fn forget(&self) {
+        for mut users in self.users.each() {
+            self.replace(&mut users, Users::default());
+        }
+    }
+
+    fn copy(&self) {
+        for (users, mut copied) in self.users.each().zip(self.copied.each()) {
+            *copied = users.clone();
+        }
+    }
+
+    fn go_back(&self) {
+        for (mut users, copied) in self.users.each().zip(self.copied.each()) {
+            self.replace(&mut users, copied.clone());
+        }
+    }
+}
+
+impl AllSlots {
+    fn replace(&self, users: &mut Users, by: Users) {
+        let count = |users: &Users| users.slots.values().map(UserSlots::len).sum();
+        let before = count(users);
+        *users = by;
+        self.count(before, count(users));
+    }
+}
+
 impl SessionLedger for MemoryLedger {
     fn acquire(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
-        let may_grow = self.held.load(Ordering::Relaxed) < self.bound;
-        let user = request.user.clone();
-        let answer = self.with(&user, |slots, now, seq| slots.acquire(request, now, seq, may_grow));
-        ready(answer.ok_or(StoreFault::Full("sessions")))
+        ready(self.acquire_when(When::Whole, request))
+    }
+
+    fn reassert(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
+        ready(self.acquire_when(When::Any, Acquire { on_limit: OnLimit::Reject, ..request }))
     }
 
     fn confirm(&self, user: UserId, victim: Holder) -> StoreFuture<'_, Option<Passed>> {
-        ready(Ok(self.with(&user, |slots, now, seq| slots.confirm(&victim, now, seq))))
+        ready(self.with(&user, |slots, now, seq| slots.confirm(&victim, now, seq)))
     }
 
     fn withdraw(&self, user: UserId, newcomer: Holder) -> StoreFuture<'_, Released> {
-        ready(Ok(self.with(&user, |slots, now, seq| slots.withdraw(&newcomer, now, seq))))
+        ready(self.with(&user, |slots, now, seq| slots.withdraw(&newcomer, now, seq)))
     }
 
     fn release(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released> {
-        ready(Ok(self.with(&user, |slots, now, seq| slots.release(&holder, now, seq))))
+        ready(self.with(&user, |slots, now, seq| slots.release(&holder, now, seq)))
     }
 
     fn detach(&self, user: UserId, holder: Holder, token: [u8; 32], window: Duration) -> StoreFuture<'_, Released> {
-        let until = self.clock.mono().after(window);
+        let until = self.all.clock.mono().after(window);
         let released = self.with(&user, |slots, now, seq| slots.detach(&holder, &token, until, now, seq));
-        if released.seq.is_some() {
-            self.users.lock(&user).expect(until, user.clone());
+        if released.as_ref().is_ok_and(|released| released.seq.is_some()) {
+            self.all.users.lock(&user).expect(until, user.clone());
         }
-        ready(Ok(released))
+        ready(released)
     }
 
     fn arm(&self, user: UserId, holder: Holder, token: [u8; 32], window: Duration) -> StoreFuture<'_, Released> {
-        let until = self.clock.mono().after(window);
-        ready(Ok(self.with(&user, |slots, now, seq| slots.arm(&holder, &token, until, now, seq))))
+        let until = self.all.clock.mono().after(window);
+        ready(self.with(&user, |slots, now, seq| slots.arm(&holder, &token, until, now, seq)))
     }
 
     fn spend(&self, user: UserId, holder: Holder) -> StoreFuture<'_, Released> {
-        ready(Ok(self.with(&user, |slots, _, seq| slots.spend(&holder, seq))))
+        ready(self.with(&user, |slots, _, seq| slots.spend(&holder, seq)))
     }
 
     fn resume(
@@ -158,31 +236,35 @@ impl SessionLedger for MemoryLedger {
         node: NodeId,
         epoch: NodeEpoch,
     ) -> StoreFuture<'_, Option<Resumed>> {
-        ready(Ok(self.with(&user, |slots, now, seq| slots.resume(&token, node, epoch, now, seq))))
+        ready(self.with_when(When::Whole, &user, |slots, now, seq| slots.resume(&token, node, epoch, now, seq)))
     }
 
     fn remove(&self, user: UserId, sid: SessionId) -> StoreFuture<'_, Option<Slot>> {
-        ready(Ok(self.with(&user, |slots, now, seq| slots.remove(sid, now, seq))))
+        ready(self.with(&user, |slots, now, seq| slots.remove(sid, now, seq)))
     }
 
     fn holds(&self, user: UserId, holder: Holder) -> StoreFuture<'_, bool> {
-        ready(Ok(self.with(&user, |slots, _, _| slots.holds(&holder))))
+        ready(self.with(&user, |slots, _, _| slots.holds(&holder)))
     }
 
     fn slots(&self, user: UserId) -> StoreFuture<'_, Vec<Slot>> {
-        ready(Ok(self.with(&user, |slots, now, _| slots.list(now))))
+        ready(self.with(&user, |slots, now, _| slots.list(now)))
     }
 
     fn nodes(&self, user: UserId) -> StoreFuture<'_, Vec<NodeId>> {
-        ready(Ok(self.with(&user, |slots, _, _| slots.nodes())))
+        ready(self.with(&user, |slots, _, _| slots.nodes()))
     }
 
     fn reap(&self, node: NodeId, epoch: NodeEpoch, limit: usize) -> StoreFuture<'_, usize> {
         let mut freed = 0;
-        for mut users in self.users.each() {
-            let now = self.now();
+        for mut users in self.all.users.each() {
+            if let Err(fault) = self.eras.check(users.told, When::Any) {
+                return ready(Err(fault));
+            }
+            let now = self.all.now();
             users.slots.retain(|_, slots| {
-                freed += self.change(slots, now, |slots, now, seq| slots.reap(&node, epoch, limit - freed, now, seq));
+                freed +=
+                    self.all.change(slots, now, |slots, now, seq| slots.reap(&node, epoch, limit - freed, now, seq));
                 slots.len() > 0
             });
             if freed == limit {
@@ -199,13 +281,20 @@ mod tests {
 
     use super::*;
     use crate::clock::{ManualClock, UnixMs};
-    use crate::config::model::OnLimit;
 
     fn now<T>(mut answer: StoreFuture<'_, T>) -> Result<T, StoreFault> {
         match answer.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(answer) => answer,
             Poll::Pending => panic!("a memory store answers at once"),
         }
+    }
+
+    /// In an era of its own.
+    fn alone(clock: &Arc<ManualClock>, bound: usize) -> MemoryLedger {
+        let clock = Arc::clone(clock) as Arc<dyn Clock>;
+        let all = Arc::new(AllSlots::new(Arc::clone(&clock), bound));
+        let eras = super::super::era::tests::alone(clock, Arc::clone(&all) as Arc<dyn Part>);
+        MemoryLedger::new(all, eras)
     }
 
     fn request(user: &str, sid: u128) -> Acquire {
@@ -216,7 +305,7 @@ mod tests {
 
     #[test]
     fn the_bound_refuses_newcomers_and_lets_the_present_go_on() {
-        let ledger = MemoryLedger::new(Arc::new(ManualClock::default()), 2);
+        let ledger = alone(&Arc::new(ManualClock::default()), 2);
         assert!(matches!(now(ledger.acquire(request("a", 1))), Ok(Acquired::Held { .. })));
         assert!(matches!(now(ledger.acquire(request("b", 2))), Ok(Acquired::Held { .. })));
         assert!(matches!(now(ledger.acquire(request("c", 3))), Err(StoreFault::Full("sessions"))));
@@ -229,7 +318,7 @@ mod tests {
     #[test]
     fn expired_users_are_forgotten_by_the_calls_of_others() {
         let clock = Arc::new(ManualClock::at(UnixMs(1)));
-        let ledger = MemoryLedger::new(Arc::clone(&clock) as Arc<dyn Clock>, 1_000_000);
+        let ledger = alone(&clock, 1_000_000);
         for sid in 0..2_000 {
             let Acquire { user, holder, .. } = request(&format!("gone-{sid}"), sid);
             now(ledger.acquire(request(&format!("gone-{sid}"), sid))).unwrap();
@@ -239,20 +328,20 @@ mod tests {
         for call in 0..2_000 {
             now(ledger.slots(UserId::parse(&format!("other-{call}")).unwrap())).unwrap();
         }
-        let left: usize = ledger.users.each().map(|users| users.slots.len() + users.due.len()).sum();
-        assert_eq!((left, ledger.held.load(Ordering::Relaxed)), (0, 0));
+        let left: usize = ledger.all.users.each().map(|users| users.slots.len() + users.due.len()).sum();
+        assert_eq!((left, ledger.all.held.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]
     fn one_user_who_comes_and_goes_does_not_grow_the_expiry_queue() {
-        let ledger = MemoryLedger::new(Arc::new(ManualClock::default()), 10);
+        let ledger = alone(&Arc::new(ManualClock::default()), 10);
         for sid in 0..10_000 {
             let Acquire { user, holder, .. } = request("a", sid);
             now(ledger.acquire(request("a", sid))).unwrap();
             now(ledger.detach(user.clone(), holder, [1; 32], Duration::from_secs(100))).unwrap();
             now(ledger.remove(user, SessionId(sid))).unwrap();
         }
-        let queued: usize = ledger.users.each().map(|users| users.due.len()).sum();
+        let queued: usize = ledger.all.users.each().map(|users| users.due.len()).sum();
         assert!(queued <= 70, "{queued}");
     }
 }

@@ -36,6 +36,7 @@ fn short(token: &[u8; 32]) -> u128 {
     token.first_chunk::<16>().map_or(1, |half| u128::from_le_bytes(*half).max(1))
 }
 
+#[derive(Clone)]
 enum State {
     Live,
     Detached { until: Mono },
@@ -43,12 +44,14 @@ enum State {
 }
 
 /// The token before the armed one, good until its successor is proved.
+#[derive(Clone)]
 struct Before {
     token: u128,
     until: Mono,
 }
 
 /// A slot in 112 bytes.
+#[derive(Clone)]
 struct Entry {
     sid: SessionId,
     epoch: NodeEpoch,
@@ -123,7 +126,7 @@ fn same(a: &Holder, b: &Holder) -> bool {
 }
 
 /// A user's slots, oldest session first. Every method expects that [`UserSlots::prune`] went before it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct UserSlots(Vec<Entry>);
 
 impl UserSlots {

@@ -266,7 +266,8 @@ impl RedisOperator {
         let (link, pushes) = Link::connect(url, &options).await?;
         // nothing is subscribed to
         drop(pushes);
-        Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep, desk: Desk::default() }) })
+        let (desk, era) = (Desk::default(), super::era::Present::default());
+        Ok(Self { base: Arc::new(Base { link, keys, keep: options.keep, desk, era }) })
     }
 
     /// Where commands go and answers come from.

@@ -4,11 +4,14 @@
 //! the same hash. The braces are the hash tag of Redis Cluster, so that all keys of a partition lie together and a
 //! script that is given keys of one partition runs there unchanged. What a client said never reaches a key, a channel
 //! or a pattern; nobody without the naming key can aim at a partition or guess a key.
+//!
+//! What is nothing in the next era ([`Kind::is_of_an_era`]) has the era in its name, behind the kind.
 
 use std::fmt::Write as _;
 
 use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
 use crate::store::bus::Dedupe;
+use crate::store::era::Era;
 
 /// How many partitions there are.
 pub(super) const PARTITIONS: u16 = 256;
@@ -62,6 +65,10 @@ pub(super) enum Kind {
     Answers,
     /// String, one command: a node does for the fleet what is to be done once.
     Claim,
+    /// String, one partition: the era that it was told of, and of which server. No TTL.
+    Era,
+    /// Hash, the fleet: the era, and its members that are waited for. No TTL.
+    FleetEra,
 }
 
 impl Kind {
@@ -90,7 +97,41 @@ impl Kind {
             Self::Commands => "commands",
             Self::Answers => "answers",
             Self::Claim => "claim",
+            Self::Era => "era",
+            Self::FleetEra => "fleet-era",
         }
+    }
+
+    /// Whether what is kept under it ends with the era.
+    fn is_of_an_era(self) -> bool {
+        match self {
+            Self::Slots | Self::Held | Self::Members | Self::Users | Self::Here | Self::Rooms | Self::Ticket => true,
+            Self::Seq
+            | Self::Leases
+            | Self::Room
+            | Self::History
+            | Self::Once
+            | Self::Bus
+            | Self::Mail
+            | Self::Control
+            | Self::ControlLife
+            | Self::Lives
+            | Self::Leader
+            | Self::Fence
+            | Self::Commands
+            | Self::Answers
+            | Self::Claim
+            | Self::Era
+            | Self::FleetEra => false,
+        }
+    }
+}
+
+/// The kind as it stands in a key.
+fn kind_text(kind: Kind, era: Option<Era>) -> String {
+    match era.filter(|_| kind.is_of_an_era()) {
+        Some(era) => format!("{}:{era}", kind.text()),
+        None => kind.text().to_owned(),
     }
 }
 
@@ -143,6 +184,8 @@ pub(super) struct Place<'a> {
     prefix: &'a str,
     partition: u8,
     name: Name,
+    /// `None`: for what outlives eras.
+    era: Option<Era>,
 }
 
 impl Keys {
@@ -170,7 +213,7 @@ impl Keys {
     /// to find the members and the commands; nothing that a client said is in these names.
     pub(super) fn fleet(&self) -> Place<'_> {
         let (name, partition) = hash(&PUBLIC, Domain::Fleet, b"");
-        Place { prefix: &self.prefix, partition, name }
+        Place { prefix: &self.prefix, partition, name, era: None }
     }
 
     /// A node, whichever of its lives.
@@ -187,7 +230,7 @@ impl Keys {
 
     /// Something known by its name alone, from an index of `partition`.
     pub(super) fn known(&self, partition: u8, name: Name) -> Place<'_> {
-        Place { prefix: &self.prefix, partition, name }
+        Place { prefix: &self.prefix, partition, name, era: None }
     }
 
     /// A life of a node. An epoch is 128 random bits, so it names the node too.
@@ -203,8 +246,8 @@ impl Keys {
     }
 
     /// The key of `kind` about `name` in a partition that is walked.
-    pub(super) fn in_partition(&self, partition: u8, kind: Kind, name: &Name) -> String {
-        format!("{}:{{p{partition:02x}}}:{}:{}", self.prefix, kind.text(), name.0)
+    pub(super) fn in_partition(&self, partition: u8, kind: Kind, era: Era, name: &Name) -> String {
+        format!("{}:{{p{partition:02x}}}:{}:{}", self.prefix, kind_text(kind, Some(era)), name.0)
     }
 
     /// The key of `kind` of which every partition has one.
@@ -214,7 +257,7 @@ impl Keys {
 
     fn place(&self, domain: Domain, bytes: &[u8]) -> Place<'_> {
         let (name, partition) = self.hash(domain, bytes);
-        Place { prefix: &self.prefix, partition, name }
+        Place { prefix: &self.prefix, partition, name, era: None }
     }
 
     fn hash(&self, domain: Domain, bytes: &[u8]) -> (Name, u8) {
@@ -244,12 +287,17 @@ impl Place<'_> {
 
     /// The key of `kind` about something else, in this partition.
     pub(super) fn beside(&self, kind: Kind, name: &Name) -> String {
-        format!("{}:{{p{:02x}}}:{}:{}", self.prefix, self.partition, kind.text(), name.0)
+        format!("{}:{{p{:02x}}}:{}:{}", self.prefix, self.partition, kind_text(kind, self.era), name.0)
     }
 
     /// The key of `kind` of which a partition has one.
     pub(super) fn shared(&self, kind: Kind) -> String {
         format!("{}:{{p{:02x}}}:{}", self.prefix, self.partition, kind.text())
+    }
+
+    /// The same in an era.
+    pub(super) fn in_era(self, era: Era) -> Self {
+        Self { era: Some(era), ..self }
     }
 
     /// The hash, as indexes keep it.
@@ -281,14 +329,18 @@ mod tests {
     #[test]
     fn keys_about_one_thing_carry_one_hash_tag() {
         let keys = keys(1);
-        let place = keys.user(&user("ada"));
+        let era = Era { number: 7, nonce: 1 };
+        let place = keys.user(&user("ada")).in_era(era);
         let life = keys.life(NodeEpoch(7));
         let tag = |key: &str| key[key.find('{').unwrap()..=key.find('}').unwrap()].to_owned();
         let all = [place.key(Kind::Slots), place.shared(Kind::Seq), place.beside(Kind::Held, &life)];
         assert!(all.iter().all(|key| tag(key) == tag(&all[0])), "{all:?}");
         let partition = u8::from_str_radix(&tag(&all[0])[2..4], 16).unwrap();
-        assert_eq!(keys.in_partition(partition, Kind::Held, &life), all[2]);
-        assert_eq!(keys.known(partition, place.name().clone()).key(Kind::Slots), all[0]);
+        assert_eq!(keys.in_partition(partition, Kind::Held, era, &life), all[2]);
+        assert_eq!(keys.known(partition, place.name().clone()).in_era(era).key(Kind::Slots), all[0]);
+        let next = place.clone().in_era(Era { number: 8, nonce: 1 });
+        assert_ne!(next.key(Kind::Slots), all[0], "what an era held is nothing in the next");
+        assert_eq!(next.shared(Kind::Seq), all[1], "the order goes on");
     }
 
     #[test]

@@ -29,7 +29,7 @@ static RELEASE: LazyLock<Script> = script!(Shrinks, "lease_release.lua");
 static MEMBERS: LazyLock<Script> = script!(Reads, "lease_members.lua");
 
 /// At most so many nodes have a lease.
-const NODES: usize = 1_024;
+pub(super) const NODES: usize = 1_024;
 /// At most so many lives are remembered until somebody has cleared up after them.
 const LIVES: usize = 4_096;
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 use redis::FromRedisValue;
 
 use super::answer::Words;
-use super::keys::Kind;
+use super::era::When;
+use super::keys::{Kind, Name, Place};
 use super::link::garbled;
 use super::script::{Args, Does, Script};
 use super::{Base, reap};
@@ -22,7 +23,7 @@ use crate::store::{StoreFault, StoreFuture};
 macro_rules! script {
     ($does:ident, $file:literal) => {
         LazyLock::new(|| {
-            Script::new(Does::$does, &[include_str!("lua/slots.lua"), include_str!(concat!("lua/", $file))])
+            Script::in_era(Does::$does, &[include_str!("lua/slots.lua"), include_str!(concat!("lua/", $file))])
         })
     };
 }
@@ -40,7 +41,7 @@ static LIST: LazyLock<Script> = script!(Reads, "ledger_list.lua");
 static REAP: LazyLock<Script> = script!(Shrinks, "ledger_reap.lua");
 static REAP_FENCED: LazyLock<Script> = LazyLock::new(|| {
     let fence = concat!(include_str!("lua/fence.lua"), "fence(KEYS[4], ARGV[6])");
-    Script::new(Does::Shrinks, &[fence, include_str!("lua/slots.lua"), include_str!("lua/ledger_reap.lua")])
+    Script::in_era(Does::Shrinks, &[fence, include_str!("lua/slots.lua"), include_str!("lua/ledger_reap.lua")])
 });
 
 pub(super) struct RedisLedger {
@@ -60,12 +61,23 @@ impl RedisLedger {
         life: Option<NodeEpoch>,
         more: impl FnOnce(Args) -> Args,
     ) -> Result<T, StoreFault> {
-        let Base { link, keys, keep, .. } = &*self.base;
+        self.call_when(When::Any, script, user, life, more).await
+    }
+
+    /// The same, where it gives somebody something new.
+    async fn call_when<T: FromRedisValue>(
+        &self,
+        when: When,
+        script: &Script,
+        user: &UserId,
+        life: Option<NodeEpoch>,
+        more: impl FnOnce(Args) -> Args,
+    ) -> Result<T, StoreFault> {
+        let keys = &self.base.keys;
         let place = keys.user(user);
-        let mut named = vec![place.key(Kind::Slots), place.shared(Kind::Seq)];
-        named.extend(life.map(|epoch| place.beside(Kind::Held, &keys.life(epoch))));
-        let args = Args::new().with(place.name().as_str()).with(millis(*keep));
-        script.run(link, &named, &more(args)).await
+        let args = Args::new().with(place.name().as_str()).with(millis(self.base.keep));
+        let held = life.map(|epoch| keys.life(epoch));
+        self.base.decide(script, when, place, |place| slots_of(place, held.as_ref()), &more(args)).await
     }
 
     /// A script whose own argument is first of all a holder, in that holder's life.
@@ -76,11 +88,23 @@ impl RedisLedger {
         holder: &Holder,
         more: impl FnOnce(Args) -> Args,
     ) -> Result<T, StoreFault> {
-        let holder_first = |args: Args| {
-            let args = args.with(text(&holder.sid)).with(holder.node.as_str());
-            more(args.with(text(&holder.epoch)).with(holder.generation))
+        self.call(script, user, Some(holder.epoch), |args| more(holder_first(args, holder))).await
+    }
+
+    async fn acquire_when(&self, when: When, request: Acquire) -> Result<Acquired, StoreFault> {
+        let Acquire { user, holder, cap, on_limit } = request;
+        let on_limit = match on_limit {
+            OnLimit::Reject => "reject",
+            OnLimit::EvictOldest => "evict_oldest",
         };
-        self.call(script, user, Some(holder.epoch), holder_first).await
+        let more = |args: Args| holder_first(args, &holder).with(cap).with(on_limit);
+        let mut words = Words::new(self.call_when(when, &ACQUIRE, &user, Some(holder.epoch), more).await?);
+        Ok(match words.word()?.as_str() {
+            "held" => Acquired::Held { seq: words.number()? },
+            "evicting" => Acquired::Evicting { seq: words.number()?, victim: words.holder()? },
+            "full" => Acquired::Full { retry_after: Duration::from_millis(words.number()?) },
+            _ => return Err(garbled()),
+        })
     }
 
     /// A window as scripts take it: what is longer than anything is kept ends with it anyway.
@@ -106,16 +130,33 @@ impl RedisLedger {
 
     /// Frees at most `limit` slots of one user.
     async fn reap_one(&self, by: Option<Fence>, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
-        let Base { link, keys, keep, .. } = &*self.base;
+        let keys = &self.base.keys;
         let place = keys.known(life.partition, life.name.clone());
-        let held = place.beside(Kind::Held, &keys.life(life.epoch));
-        let mut named = vec![place.key(Kind::Slots), place.shared(Kind::Seq), held];
-        let args = Args::new().with(life.name.as_str()).with(millis(*keep));
+        let held = keys.life(life.epoch);
+        let args = Args::new().with(life.name.as_str()).with(millis(self.base.keep));
         let args = args.with(life.node.as_str()).with(text(&life.epoch)).with(limit);
-        let Some(Fence(term)) = by else { return REAP.run(link, &named, &args).await };
-        named.push(place.shared(Kind::Fence));
-        REAP_FENCED.run(link, &named, &args.with(term)).await
+        let Some(Fence(term)) = by else {
+            return self.base.decide(&REAP, When::Any, place, |place| slots_of(place, Some(&held)), &args).await;
+        };
+        let named = |place: &Place<'_>| {
+            let mut named = slots_of(place, Some(&held));
+            named.push(place.shared(Kind::Fence));
+            named
+        };
+        self.base.decide(&REAP_FENCED, When::Any, place, named, &args.with(term)).await
     }
+}
+
+/// The keys of a script on a user's slots, with the index of a life where it keeps one.
+fn slots_of(place: &Place<'_>, held: Option<&Name>) -> Vec<String> {
+    let mut named = vec![place.key(Kind::Slots), place.shared(Kind::Seq)];
+    named.extend(held.map(|life| place.beside(Kind::Held, life)));
+    named
+}
+
+fn holder_first(args: Args, holder: &Holder) -> Args {
+    let args = args.with(text(&holder.sid)).with(holder.node.as_str());
+    args.with(text(&holder.epoch)).with(holder.generation)
 }
 
 /// The first half of a token's keyed hash: 128 bits nobody can aim at.
@@ -152,21 +193,11 @@ fn slot(mut words: Words) -> Result<Slot, StoreFault> {
 
 impl SessionLedger for RedisLedger {
     fn acquire(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
-        Box::pin(async move {
-            let Acquire { user, holder, cap, on_limit } = request;
-            let on_limit = match on_limit {
-                OnLimit::Reject => "reject",
-                OnLimit::EvictOldest => "evict_oldest",
-            };
-            let more = |args: Args| args.with(cap).with(on_limit);
-            let mut words = Words::new(self.by_holder(&ACQUIRE, &user, &holder, more).await?);
-            Ok(match words.word()?.as_str() {
-                "held" => Acquired::Held { seq: words.number()? },
-                "evicting" => Acquired::Evicting { seq: words.number()?, victim: words.holder()? },
-                "full" => Acquired::Full { retry_after: Duration::from_millis(words.number()?) },
-                _ => return Err(garbled()),
-            })
-        })
+        Box::pin(self.acquire_when(When::Whole, request))
+    }
+
+    fn reassert(&self, request: Acquire) -> StoreFuture<'_, Acquired> {
+        Box::pin(self.acquire_when(When::Any, Acquire { on_limit: OnLimit::Reject, ..request }))
     }
 
     fn confirm(&self, user: UserId, victim: Holder) -> StoreFuture<'_, Option<Passed>> {
@@ -211,7 +242,7 @@ impl SessionLedger for RedisLedger {
     ) -> StoreFuture<'_, Option<Resumed>> {
         Box::pin(async move {
             let more = |args: Args| args.with(short(&token)).with(node.as_str()).with(text(&epoch));
-            let mut words = Words::new(self.call(&RESUME, &user, Some(epoch), more).await?);
+            let mut words = Words::new(self.call_when(When::Whole, &RESUME, &user, Some(epoch), more).await?);
             if words.is_empty() {
                 return Ok(None);
             }

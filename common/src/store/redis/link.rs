@@ -87,6 +87,7 @@ impl From<LinkFault> for StoreFault {
             LinkFault::Refused(error) => match error.code() {
                 Some("OOM") => Self::Full("memory"),
                 Some("FENCED") => Self::Fenced,
+                Some("ERA") => Self::Era,
                 Some(code) => Self::Unavailable(Arc::from(format!("it refused with {code}"))),
                 None => Self::Unavailable(Arc::from(error.category())),
             },

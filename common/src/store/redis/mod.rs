@@ -54,6 +54,9 @@ mod script;
 /// What they answer.
 mod answer;
 
+/// Eras.
+mod era;
+
 /// What a dead node left behind.
 mod reap;
 
@@ -135,6 +138,7 @@ struct Base {
     keep: Duration,
     /// Who wants commands.
     desk: command::Desk,
+    era: era::Present,
 }
 
 /// An open Redis; the roles are made from it.
@@ -153,10 +157,9 @@ impl RedisStore {
     pub async fn connect(url: &str, options: &RedisOptions) -> Result<Self, ConnectFault> {
         let keys = keys::Keys::new(&options.prefix, options.naming_key)?;
         let (link, pushes) = link::Link::connect(url, options).await?;
-        Ok(Self {
-            base: Arc::new(Base { link, keys, keep: options.keep, desk: command::Desk::default() }),
-            pushes: Mutex::new(Some(pushes)),
-        })
+        let base =
+            Base { link, keys, keep: options.keep, desk: command::Desk::default(), era: era::Present::default() };
+        Ok(Self { base: Arc::new(base), pushes: Mutex::new(Some(pushes)) })
     }
 
     /// Whether [`Self::connect`] would try: nothing is connected.
@@ -189,6 +192,7 @@ impl RedisStore {
         Stores {
             commands: Arc::clone(&commands) as _,
             desk: commands,
+            eras: Arc::new(era::RedisEras::new(Arc::clone(&self.base))),
             ledger: Arc::new(ledger::RedisLedger::new(Arc::clone(&self.base))),
             lease: Arc::new(lease::RedisLeases::new(Arc::clone(&self.base))),
             bus,

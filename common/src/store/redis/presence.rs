@@ -7,7 +7,8 @@ use std::sync::{Arc, LazyLock};
 use redis::FromRedisValue;
 
 use super::answer::Words;
-use super::keys::{Kind, Place};
+use super::era::When;
+use super::keys::{Kind, Name, Place};
 use super::link::garbled;
 use super::script::{Args, Does, Script};
 use super::{Base, reap};
@@ -20,7 +21,7 @@ use crate::store::{StoreFault, StoreFuture};
 macro_rules! script {
     ($does:ident, $file:literal) => {
         LazyLock::new(|| {
-            Script::new(Does::$does, &[include_str!("lua/room.lua"), include_str!(concat!("lua/", $file))])
+            Script::in_era(Does::$does, &[include_str!("lua/room.lua"), include_str!(concat!("lua/", $file))])
         })
     };
 }
@@ -31,7 +32,7 @@ static LIST: LazyLock<Script> = script!(Reads, "presence_list.lua");
 static REAP: LazyLock<Script> = script!(Shrinks, "presence_reap.lua");
 static REAP_FENCED: LazyLock<Script> = LazyLock::new(|| {
     let fence = concat!(include_str!("lua/fence.lua"), "fence(KEYS[5], ARGV[6])");
-    Script::new(Does::Shrinks, &[fence, include_str!("lua/room.lua"), include_str!("lua/presence_reap.lua")])
+    Script::in_era(Does::Shrinks, &[fence, include_str!("lua/room.lua"), include_str!("lua/presence_reap.lua")])
 });
 
 pub(super) struct RedisPresence {
@@ -44,26 +45,22 @@ impl RedisPresence {
     }
 
     /// Runs a script on a room, with the keys of one life where there is one.
-    async fn call<T: FromRedisValue>(
+    async fn call<'a, T: FromRedisValue>(
         &self,
         script: &Script,
-        place: &Place<'_>,
+        place: Place<'a>,
         life: Option<NodeEpoch>,
         more: impl FnOnce(Args) -> Args,
     ) -> Result<T, StoreFault> {
-        let named = self.named(place, life);
-        script.run(&self.base.link, &named, &more(self.args(place))).await
+        let args = more(self.args(&place));
+        let lives = life.map(|epoch| self.lives(&place, epoch));
+        self.base.decide(script, When::Any, place, |place| named(place, lives.as_ref()), &args).await
     }
 
-    /// `KEYS` of every script.
-    fn named(&self, place: &Place<'_>, life: Option<NodeEpoch>) -> Vec<String> {
+    /// The names of a life's indexes about a room: its sessions there, and its rooms.
+    fn lives(&self, place: &Place<'_>, epoch: NodeEpoch) -> (Name, Name) {
         let keys = &self.base.keys;
-        let mut named = vec![place.key(Kind::Members), place.key(Kind::Users)];
-        if let Some(epoch) = life {
-            named.push(place.beside(Kind::Here, &keys.room_life(place.name(), epoch)));
-            named.push(place.beside(Kind::Rooms, &keys.life(epoch)));
-        }
-        named
+        (keys.room_life(place.name(), epoch), keys.life(epoch))
     }
 
     /// The first of `ARGV` of every script.
@@ -85,12 +82,27 @@ impl RedisPresence {
     /// Takes at most `limit` members of a life out of one room.
     async fn reap_one(&self, by: Option<Fence>, life: reap::Life<'_>, limit: usize) -> Result<usize, StoreFault> {
         let place = self.base.keys.known(life.partition, life.name.clone());
-        let mut named = self.named(&place, Some(life.epoch));
+        let lives = self.lives(&place, life.epoch);
         let args = self.args(&place).with(life.node.as_str()).with(life.epoch.to_string()).with(limit);
-        let Some(Fence(term)) = by else { return REAP.run(&self.base.link, &named, &args).await };
-        named.push(place.shared(Kind::Fence));
-        REAP_FENCED.run(&self.base.link, &named, &args.with(term)).await
+        let Some(Fence(term)) = by else {
+            return self.base.decide(&REAP, When::Any, place, |place| named(place, Some(&lives)), &args).await;
+        };
+        let fenced = |place: &Place<'_>| {
+            let mut named = named(place, Some(&lives));
+            named.push(place.shared(Kind::Fence));
+            named
+        };
+        self.base.decide(&REAP_FENCED, When::Any, place, fenced, &args.with(term)).await
     }
+}
+
+/// `KEYS` of every script.
+fn named(place: &Place<'_>, lives: Option<&(Name, Name)>) -> Vec<String> {
+    let mut named = vec![place.key(Kind::Members), place.key(Kind::Users)];
+    if let Some((here, rooms)) = lives {
+        named.extend([place.beside(Kind::Here, here), place.beside(Kind::Rooms, rooms)]);
+    }
+    named
 }
 
 fn change((sessions, user_changed): (usize, bool)) -> Change {
@@ -103,14 +115,14 @@ impl Presence for RedisPresence {
             let Occupant { sid, user, node, epoch } = occupant;
             let more =
                 |args: Args| args.with(sid.to_string()).with(node.as_str()).with(epoch.to_string()).with(user.as_str());
-            self.call(&ENTER, &self.base.keys.room(&room), Some(epoch), more).await.map(change)
+            self.call(&ENTER, self.base.keys.room(&room), Some(epoch), more).await.map(change)
         })
     }
 
     fn exit(&self, room: RoomName, sid: SessionId, epoch: NodeEpoch) -> StoreFuture<'_, Change> {
         Box::pin(async move {
             let more = |args: Args| args.with(sid.to_string()).with(epoch.to_string());
-            self.call(&EXIT, &self.base.keys.room(&room), Some(epoch), more).await.map(change)
+            self.call(&EXIT, self.base.keys.room(&room), Some(epoch), more).await.map(change)
         })
     }
 
@@ -118,7 +130,7 @@ impl Presence for RedisPresence {
         Box::pin(async move {
             // a hash has no more fields, and the command takes no larger number
             let limit = u32::try_from(limit).unwrap_or(u32::MAX);
-            let answer = self.call(&LIST, &self.base.keys.room(&room), None, |args| args.with(limit)).await?;
+            let answer = self.call(&LIST, self.base.keys.room(&room), None, |args| args.with(limit)).await?;
             let mut words = Words::new(answer);
             let sessions = usize::try_from(words.number()?).map_err(|_| garbled())?;
             let mut users = Vec::new();

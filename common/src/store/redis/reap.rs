@@ -4,10 +4,12 @@
 use futures_util::future::join_all;
 
 use super::Base;
+use super::era::When;
 use super::keys::{Kind, Name, PARTITIONS};
 use super::link::garbled;
 use crate::ids::{NodeEpoch, NodeId};
 use crate::store::StoreFault;
+use crate::store::era::Era;
 
 /// Partitions asked at once.
 const AHEAD: usize = 32;
@@ -38,10 +40,11 @@ where
     F: Future<Output = Result<usize, StoreFault>>,
 {
     let life = base.keys.life(epoch);
+    let era = base.era_for(When::Any).await?;
     let partitions: Vec<u8> = (0..PARTITIONS).filter_map(|partition| u8::try_from(partition).ok()).collect();
     let mut freed = 0;
     for some in partitions.chunks(AHEAD) {
-        let firsts = join_all(some.iter().map(|partition| scan(base, *partition, kind, &life, 0))).await;
+        let firsts = join_all(some.iter().map(|partition| scan(base, *partition, kind, era, &life, 0))).await;
         for (partition, first) in some.iter().zip(firsts) {
             let (mut cursor, mut names) = first?;
             loop {
@@ -62,7 +65,7 @@ where
                 if cursor == 0 {
                     break;
                 }
-                (cursor, names) = scan(base, *partition, kind, &life, cursor).await?;
+                (cursor, names) = scan(base, *partition, kind, era, &life, cursor).await?;
             }
         }
     }
@@ -74,11 +77,12 @@ async fn scan(
     base: &Base,
     partition: u8,
     kind: Kind,
+    era: Era,
     life: &Name,
     cursor: u64,
 ) -> Result<(u64, Vec<Name>), StoreFault> {
     let mut command = redis::cmd("SSCAN");
-    command.arg(base.keys.in_partition(partition, kind, life)).arg(cursor).arg("COUNT").arg(100);
+    command.arg(base.keys.in_partition(partition, kind, era, life)).arg(cursor).arg("COUNT").arg(100);
     let (cursor, names): (u64, Vec<String>) = base.link.command(&command).await?;
     let names: Option<Vec<Name>> = names.into_iter().map(Name::parse).collect();
     Ok((cursor, names.ok_or_else(garbled)?))

@@ -8,6 +8,7 @@ use redis::{Cmd, FromRedisValue, Pipeline, ToRedisArgs};
 
 use super::link::Link;
 use crate::store::StoreFault;
+use crate::store::era::Era;
 
 /// What a script does, as the server is told by its first line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +40,14 @@ impl Script {
         Self { text, sha }
     }
 
+    /// The same for a script that decides in the caller's era: it is run by [`Script::run_in`] only.
+    pub(super) fn in_era(does: Does, parts: &[&str]) -> Self {
+        let parts: Vec<&str> = std::iter::once(include_str!("lua/era.lua")).chain(parts.iter().copied()).collect();
+        Self::new(does, &parts)
+    }
+
     /// Runs it; one round trip, two when the server has to be sent the text. All `keys` are of one partition.
     ///
-    /// Every decision of every role passes here, and scripts count their keys and arguments from the front: so what all
-    /// of them have to be told (the caller's era) goes behind the last key and the last argument, and is compared by
-    /// what [`Script::new`] joins in front.
     pub(super) async fn run<T: FromRedisValue>(
         &self,
         link: &Link,
@@ -54,6 +58,21 @@ impl Script {
             Err(fault) if fault.is_no_script() => Ok(link.command(&self.call("EVAL", &self.text, keys, args)).await?),
             other => Ok(other?),
         }
+    }
+
+    /// Runs one that was made by [`Script::in_era`]. Scripts count their keys and arguments from the front: so what all of
+    /// them are told, the partition's stamp and the caller's era, goes behind the last.
+    pub(super) async fn run_in<T: FromRedisValue>(
+        &self,
+        link: &Link,
+        era: Era,
+        stamp: &str,
+        mut keys: Vec<String>,
+        args: &Args,
+    ) -> Result<T, StoreFault> {
+        keys.push(stamp.to_owned());
+        let args = Args(args.0.iter().cloned().chain([era.to_string().into_bytes()]).collect());
+        self.run(link, &keys, &args).await
     }
 
     /// Puts a run into a pipeline: by hash, and for those that were answered [`LinkFault::is_no_script`] by its text.

@@ -6,16 +6,17 @@ use std::time::Duration;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::Base;
-use super::keys::Kind;
+use super::era::When;
+use super::keys::{Kind, Place};
 use super::link::garbled;
 use super::script::{Args, Does, Script};
 use crate::clock::millis;
 use crate::store::StoreFuture;
 use crate::store::ticket::Tickets;
 
-static ISSUE: LazyLock<Script> = LazyLock::new(|| Script::new(Does::Grows, &[include_str!("lua/ticket_issue.lua")]));
+static ISSUE: LazyLock<Script> = LazyLock::new(|| Script::in_era(Does::Grows, &[include_str!("lua/ticket_issue.lua")]));
 static REDEEM: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Does::Shrinks, &[include_str!("lua/ticket_redeem.lua")]));
+    LazyLock::new(|| Script::in_era(Does::Shrinks, &[include_str!("lua/ticket_redeem.lua")]));
 
 /// The first byte of a stored record.
 const VERSION: u8 = b'1';
@@ -33,21 +34,21 @@ impl RedisTickets {
 impl Tickets for RedisTickets {
     fn issue(&self, ticket: [u8; 32], record: Bytes, ttl: Duration) -> StoreFuture<'_, ()> {
         Box::pin(async move {
-            let Base { link, keys, keep, .. } = &*self.base;
+            let Base { keys, keep, .. } = &*self.base;
             let mut versioned = BytesMut::with_capacity(1 + record.len());
             versioned.put_u8(VERSION);
             versioned.put(record);
             let args = Args::new().with(&versioned[..]).with(millis(ttl.min(*keep)));
-            ISSUE.run::<u8>(link, &[keys.ticket(&ticket).key(Kind::Ticket)], &args).await?;
+            let (place, named) = (keys.ticket(&ticket), |place: &Place<'_>| vec![place.key(Kind::Ticket)]);
+            self.base.decide::<u8>(&ISSUE, When::Whole, place, named, &args).await?;
             Ok(())
         })
     }
 
     fn redeem(&self, ticket: [u8; 32]) -> StoreFuture<'_, Option<Bytes>> {
         Box::pin(async move {
-            let Base { link, keys, .. } = &*self.base;
-            let key = keys.ticket(&ticket).key(Kind::Ticket);
-            let found: Option<Vec<u8>> = REDEEM.run(link, &[key], &Args::new()).await?;
+            let (place, named) = (self.base.keys.ticket(&ticket), |place: &Place<'_>| vec![place.key(Kind::Ticket)]);
+            let found: Option<Vec<u8>> = self.base.decide(&REDEEM, When::Whole, place, named, &Args::new()).await?;
             let Some(found) = found else { return Ok(None) };
             let mut record = Bytes::from(found);
             match record.split_to(record.len().min(1)).first() {
