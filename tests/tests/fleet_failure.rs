@@ -202,6 +202,10 @@ fn a_store_that_forgets_everything_is_told_it_again_and_no_session_notices() {
         (users == [json!("app:bob"), json!("app:cem")]).then_some(())
     });
     // the nodes remember the ban, and tell the store: who comes later knows it too
+    wait::until("the control log to be written again", || {
+        let keys = fleet.redis.cli(&["--scan", "--pattern", "*}:control"]);
+        (!keys.trim().is_empty()).then_some(())
+    });
     let late = fleet.node("gw-c");
     for node in [&fleet.a, &fleet.b, &late] {
         assert_eq!(knock(node, "eve").expect_err("banned").code(), "banned");
