@@ -104,26 +104,8 @@ impl Kind {
 
     /// Whether what is kept under it ends with the era.
     fn is_of_an_era(self) -> bool {
-        match self {
-            Self::Slots | Self::Held | Self::Members | Self::Users | Self::Here | Self::Rooms | Self::Ticket => true,
-            Self::Seq
-            | Self::Leases
-            | Self::Room
-            | Self::History
-            | Self::Once
-            | Self::Bus
-            | Self::Mail
-            | Self::Control
-            | Self::ControlLife
-            | Self::Lives
-            | Self::Leader
-            | Self::Fence
-            | Self::Commands
-            | Self::Answers
-            | Self::Claim
-            | Self::Era
-            | Self::FleetEra => false,
-        }
+        use Kind::{Held, Here, Members, Rooms, Slots, Ticket, Users};
+        matches!(self, Slots | Held | Members | Users | Here | Rooms | Ticket)
     }
 }
 
