@@ -156,7 +156,7 @@ client.addEventListener('message', ({ detail }) => received(detail.message));
 client.addEventListener('welcome', ({ detail: { payload } }) => {
   byId('banner').hidden = true;
   talk.iAm(payload.sessionId, payload.userId);
-  tape.note(`connected to ${payload.node ?? 'the gateway'}`);
+  tape.note(`${payload.resume?.resumed ? 'went on at' : 'connected to'} ${payload.node ?? 'the gateway'}`);
   join();
 });
 

@@ -6,6 +6,7 @@ export const CLOSES = {
   1001: { again: true, text: 'The gateway is going away.' },
   1002: { again: false, text: 'Protocol error.' },
   1003: { again: false, text: 'A kind of data that the gateway does not take.' },
+  1005: { again: false, text: 'Closed, as asked.' },
   1006: { again: true, text: 'The connection broke, or the gateway refused the handshake: a browser does not say which.' },
   1007: { again: false, text: 'Text that is not UTF-8.' },
   1008: { again: false, text: 'Against policy.' },

@@ -130,7 +130,8 @@ export class Client extends EventTarget {
     setTimeout(() => {
       if (socket !== this.#socket || socket?.readyState !== WebSocket.OPEN) return;
       this.#forced = true;
-      socket.close(1000, 'reconnect');
+      // 1000 would end the session; a close without a code leaves it to be resumed
+      socket.close();
     }, after);
   }
 
@@ -140,7 +141,7 @@ export class Client extends EventTarget {
     const info = closeInfo(code);
     const again = (info.again || this.#forced) && this.#tries < GIVE_UP_AFTER;
     this.#forced = false;
-    if (!info.again) this.#resume = null;
+    if (!info.again && !this.#comeBackAt) this.#resume = null;
     const error = this.#lastError && Date.now() - this.#lastError.at < REASON_MS ? this.#lastError.payload : null;
     this.dispatchEvent(detail('closed', { code, reason, again, error, text: info.text }));
     if (!again) {
