@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 180
 OUT ?= out
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench conformance fuzz browser cluster
+.PHONY: help run test bench conformance fuzz browser cluster chaos
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ conformance: ## every Autobahn case of sections 1-7 and 10, and the store's conf
 
 fuzz: ## every fuzz target for FUZZ_SECONDS each (needs the nightly toolchain and cargo-fuzz)
 	scripts/fuzz.sh $(FUZZ_SECONDS)
+
+chaos: ## the proofs of which make test runs a selection, at full length (half an hour; STAGES="order cap" for a choice)
+	scripts/chaos.sh
 
 browser: ## the demo page in a real Chromium
 	$(CARGO) build --locked -p portcullis-gateway

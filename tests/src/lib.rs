@@ -13,9 +13,11 @@
 pub mod blocking;
 pub mod client;
 pub mod coordinator;
+pub mod evidence;
 pub mod fleet;
 pub mod gateway;
 pub mod inside;
+pub mod length;
 pub mod programs;
 pub mod raw;
 pub mod stall;

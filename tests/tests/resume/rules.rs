@@ -1,8 +1,10 @@
 //! What a resumed session is.
 
 use portcullis_common::ids::UserId;
+use portcullis_tests::blocking::Raw;
 use portcullis_tests::inside::{Inside, until};
 use portcullis_tests::stall::Stall;
+use portcullis_tests::wait;
 use serde_json::json;
 
 use super::{end, goes_on, grant, lives, lose, open, resumes_nothing, show, slots, terminated};
@@ -63,6 +65,22 @@ fn a_session_is_resumed_again_and_again_and_keeps_its_age() {
         }
         assert_eq!((raw.session(), goes_on(&raw), since(&inside)), (&*sid, true, begun));
         assert!(lives(&mut raw));
+    }
+}
+
+#[test]
+fn a_session_ends_when_it_would_have_however_often_it_is_resumed() {
+    let inside = Inside::start(&[("session.absolute_timeout", "1m")]);
+    let ends = |raw: &Raw| raw.welcome["payload"]["expiresAt"].as_u64().unwrap();
+    let mut raw = open(&inside, "ann");
+    let end = ends(&raw);
+    for _ in 0..3 {
+        let now = wait::wall();
+        wait::until("the clock to go on", || (wait::wall().0 > now.0 + 20).then_some(()));
+        let token = grant(&raw);
+        lose(&inside, "ann", raw);
+        raw = show(inside.public, "ann", &token).unwrap();
+        assert!(goes_on(&raw) && ends(&raw) <= end, "{} after {end}", ends(&raw));
     }
 }
 

@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# The proofs that take long, at full length: what `make test` runs as a short selection with the same code. Every stage
+# goes on when another has failed; logs: out/chaos/. Exit status: 0 only when nothing failed. STAGES="order cap" runs a
+# choice, PORTCULLIS_SEED=n repeats a run whose seed was printed.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+. scripts/need.sh
+
+export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" PORTCULLIS_CHAOS=1 LOGS="$PWD/out/chaos"
+mkdir -p "$LOGS"
+exec 2>&1
+
+failed=()
+
+# proof NAME SECONDS PACKAGE TEST FILTER: the tests of a test file whose names contain FILTER.
+proof() {
+  local name="$1" patience="$2" package="$3" test="$4" filter="$5" start=$SECONDS
+  [ -z "${STAGES:-}" ] || case " $STAGES " in *" $name "*) ;; *) return 0 ;; esac
+  echo "== $name"
+  if timeout --kill-after=20 "$patience" cargo test --locked -p "$package" --test "$test" "$filter" -- --nocapture \
+    </dev/null >"$LOGS/$name.log" 2>&1; then
+    # a filter that names no test would prove nothing
+    if grep -qE '^test result: ok\. [1-9]' "$LOGS/$name.log"; then
+      grep -vE '^ *(Compiling|Finished|Running|running|warning)|^test |^$' "$LOGS/$name.log" | tail -5
+      echo "-- $name: passed in $((SECONDS - start)) s"
+      return 0
+    fi
+  fi
+  grep -E 'panicked|FAILED|SEED|nothing came' -A2 "$LOGS/$name.log" | head -40
+  echo "-- $name: FAILED after $((SECONDS - start)) s, see $LOGS/$name.log"
+  failed+=("$name")
+}
+
+need_redis || exit 1
+proof order 1200 portcullis-tests fleet_proofs order::
+proof cap 1200 portcullis-tests fleet_proofs cap::
+
+[ ${#failed[@]} -eq 0 ] && echo "chaos: everything passed" && exit 0
+echo "chaos: failed: ${failed[*]}"
+exit 1
