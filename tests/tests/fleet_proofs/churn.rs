@@ -13,6 +13,8 @@ use super::order::{Heard, ROOM, placed};
 
 /// What was heard without anybody having said that something may be missing.
 struct Stretch {
+    /// It had forgotten what it heard before: the other node may still be behind that.
+    afresh: bool,
     heard: Vec<Heard>,
 }
 
@@ -149,8 +151,11 @@ impl Churner {
             } else {
                 self.gaps += usize::from(!self.stretches.is_empty());
                 // something may be missing before and among these: each of them is judged by itself
-                self.stretches.extend(missed.into_iter().map(|one| Stretch { heard: vec![one] }));
-                self.stretches.push(Stretch { heard: Vec::new() });
+                let mut afresh = self.seen.is_none();
+                for one in missed {
+                    self.stretches.push(Stretch { afresh: std::mem::take(&mut afresh), heard: vec![one] });
+                }
+                self.stretches.push(Stretch { afresh, heard: Vec::new() });
             }
             self.seen = Some((seen, told["epoch"].clone()));
             return seen >= self.fence;
@@ -179,7 +184,8 @@ impl Churner {
     pub fn judge(&self, reference: &[Heard]) {
         let first = reference[0].0;
         let mut before = 0;
-        for heard in self.stretches.iter().map(|stretch| &stretch.heard) {
+        for Stretch { afresh, heard } in &self.stretches {
+            before = if *afresh { 0 } else { before };
             for (at, (offset, payload)) in heard.iter().enumerate() {
                 assert!(*offset > before, "{}: {offset} after {before}", self.name);
                 assert!(at == 0 || *offset == before + 1, "{}: a hole before {offset} that nobody told of", self.name);
