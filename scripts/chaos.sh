@@ -17,11 +17,11 @@ proof() {
   local name="$1" patience="$2" package="$3" test="$4" filter="$5" start=$SECONDS
   [ -z "${STAGES:-}" ] || case " $STAGES " in *" $name "*) ;; *) return 0 ;; esac
   echo "== $name"
-  if timeout --kill-after=20 "$patience" cargo test --locked -p "$package" --test "$test" "$filter" -- --nocapture \
+  if timeout --kill-after=20 "$patience" cargo test --locked -p "$package" --test "$test" "$filter" -- --nocapture --test-threads=1 \
     </dev/null >"$LOGS/$name.log" 2>&1; then
     # a filter that names no test would prove nothing
     if grep -qE '^test result: ok\. [1-9]' "$LOGS/$name.log"; then
-      grep -vE '^ *(Compiling|Finished|Running|running|warning)|^test |^$' "$LOGS/$name.log" | tail -5
+      sed -nE 's/^test [^ ]+ \.\.\. //; /SEED=|messages|rounds of/p' "$LOGS/$name.log"
       echo "-- $name: passed in $((SECONDS - start)) s"
       return 0
     fi
