@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 need "redis-server" redis-server redis-server --version
 
 GATEWAY="${GATEWAY:-target/debug/portcullis-gateway}"
+GATECTL="${GATECTL:-target/debug/gatectl}"
 COORDINATOR="${COORDINATOR:-target/debug/portcullis-coordinator}"
 REDIS_PORT="${REDIS_PORT:-6390}"
 dir="$PWD/out/cluster"
@@ -30,6 +31,7 @@ mkdir -p "$dir"
 chmod 700 "$dir"
 key >"$dir/naming.key"
 echo "k1:$(key)" >"$dir/cluster.key"
+operator="$("$GATECTL" keygen --out "$dir/operator.key" --name me --role admin | sed -n '/^\[\[operator/,$p')"
 head -c 48 /dev/urandom | base64 -w0 >"$dir/app.secret"
 
 config() {
@@ -64,6 +66,7 @@ history = { count = 100, age = "10m" }
 [coordinator]
 id = "coordinator-1"
 listen = "127.0.0.1:9093"
+$operator
 [message.chat]
 roles = ["member"]
 route = "room"
@@ -128,7 +131,18 @@ Kill a gateway (kill -9 ${pids[1]} is gw-1) and watch the coordinator find out a
   curl -s http://127.0.0.1:9093/health
   curl -s http://127.0.0.1:9093/metrics | grep portcullis_coordinator_reaped
 
-More tokens: scripts/token.py out/cluster/app.secret NAME [ROLE …]
+You are an admin of it (out/cluster/operator.key):
+
+  $GATECTL --config out/cluster/gw-1.toml nodes
+  $GATECTL --config out/cluster/gw-1.toml sessions list
+  $GATECTL --config out/cluster/gw-1.toml kick user ada
+  $GATECTL --config out/cluster/gw-1.toml ban add user bob --for 10m --reason trying
+  $GATECTL --config out/cluster/gw-1.toml ban list
+  $GATECTL --config out/cluster/gw-1.toml broadcast notice '"hello, everybody"'
+  $GATECTL --config out/cluster/gw-1.toml watch
+  $GATECTL --config out/cluster/gw-1.toml drain gw-2 --wait 30s
+
+More tokens: $GATECTL --config out/cluster/gw-1.toml token mint --user NAME, or scripts/token.py out/cluster/app.secret NAME [ROLE …]
 Stop with Ctrl-C.
 TEXT
 # a gateway that somebody kills to see what happens does not end the fleet

@@ -169,6 +169,24 @@ impl NodeBus {
         }
     }
 
+    /// A message for every session of this node; answers how many that is. A full worker queue refuses its part, and
+    /// counts it.
+    pub fn to_all(&self, record: &Record) -> usize {
+        /// Places of one piece of mail: a hub has other work between two.
+        const PIECE: usize = 1_000;
+        let mut by_worker: HashMap<u16, Vec<(u32, SessionId)>> = HashMap::new();
+        let all = self.registry.select(usize::MAX, |_| true);
+        for entry in &all {
+            by_worker.entry(entry.peer.worker).or_default().push((entry.peer.slot, entry.holder.sid));
+        }
+        for (worker, places) in by_worker {
+            for piece in places.chunks(PIECE) {
+                self.push(usize::from(worker), HubMail::Peers(piece.to_vec(), record.clone()));
+            }
+        }
+        all.len()
+    }
+
     /// The workers with members in a room.
     fn workers_in(&self, room: &RoomName) -> impl Iterator<Item = usize> + use<> {
         let mut left = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).get(room).copied().unwrap_or(0);

@@ -12,8 +12,15 @@ use portcullis_common::wire::code::Close;
 use portcullis_common::wire::reject::Reject;
 use prometheus_client::metrics::gauge::Gauge;
 
+use serde_json::json;
+
 use crate::metrics::{Metrics, Part};
 use crate::pipeline::Note;
+
+pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
+
+/// Operators' commands.
+mod command;
 
 /// A handshake was refused.
 pub struct HandshakeRefused<'a> {
@@ -33,6 +40,8 @@ impl HandshakeRefused<'_> {
             event = "handshake_refused", request = %self.request, client = %self.client,
             code = self.reject.code.info().name, detail = %self.reject.detail,
         );
+        let code = self.reject.code.info().name;
+        metrics.tap.say(|| json!({"event": "handshake_refused", "client": self.client.to_string(), "code": code}));
     }
 }
 
@@ -61,6 +70,12 @@ impl SessionOpened<'_> {
             event = "session_opened", request = %self.request, session = %self.session, user = %self.user,
             client = %self.client, resumed = self.resumed, seq = self.seq,
         );
+        metrics.tap.say(|| {
+            json!({
+                "event": "session_opened", "session": self.session.to_string(), "user": self.user.as_str(),
+                "client": self.client.to_string(),
+            })
+        });
     }
 }
 
@@ -115,6 +130,11 @@ impl SessionClosed<'_> {
             event = "session_closed", session = %self.session, user = %self.user, how,
             lived_ms = u64::try_from(self.lived.as_millis()).unwrap_or(u64::MAX),
         );
+        metrics.tap.say(|| {
+            json!({
+                "event": "session_closed", "session": self.session.to_string(), "user": self.user.as_str(), "how": how,
+            })
+        });
     }
 }
 

@@ -67,6 +67,9 @@ pub mod wire_out;
 /// The connection layer alone, for test suites and benchmarks.
 pub mod echo;
 
+/// Operators' commands: checked, carried out, answered.
+pub mod control;
+
 /// Going away without hurting anybody.
 pub mod drain;
 

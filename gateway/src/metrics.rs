@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
+use portcullis_common::control::sign::Refusal;
 use portcullis_common::stage::Stage;
 use portcullis_common::wire::code::{Close, Code};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -13,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::control::watch::Tap;
 use crate::events::Shown;
 
 /// What the store counted.
@@ -60,6 +62,9 @@ pub struct AtStage {
 /// The handles.
 pub struct Metrics {
     registry: Registry,
+    /// Where events leave what operators watch.
+    pub tap: Tap,
+    commands: Family<Outcome, Counter>,
     /// TCP connections of the public port, as of the last sweep.
     pub connections: Gauge,
     /// Live sessions.
@@ -132,6 +137,7 @@ impl Metrics {
         r.register("panics", "Panics that were caught, by part", panics.clone());
         let resumes = Family::<Outcome, Counter>::default();
         r.register("resumes", "Resume tokens shown, by outcome", resumes.clone());
+        let commands = commands(&mut r);
         let code = |name| Label { code: name };
         let direction = |name| Direction { direction: name };
         Self {
@@ -161,6 +167,8 @@ impl Metrics {
             bytes_out: bytes.get_or_create_owned(&direction("out")),
             resumes: Shown::ALL.map(|shown| resumes.get_or_create_owned(&Outcome { outcome: shown.name() })),
             panics,
+            commands,
+            tap: Tap::default(),
             heartbeat: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             registry: r,
         }
@@ -201,6 +209,11 @@ impl Metrics {
         }
     }
 
+    /// An operator's command was settled or refused.
+    pub fn command(&self, outcome: &'static str) {
+        self.commands.get_or_create(&Outcome { outcome }).inc();
+    }
+
     /// The text of `/metrics` (OpenMetrics 1.0).
     #[must_use]
     pub fn render(&self) -> String {
@@ -215,6 +228,15 @@ fn by_stage(family: &Family<AtStage, Counter>) -> BTreeMap<(Stage, bool), Counte
     let label = |stage: Stage, dry| AtStage { stage: stage.name(), mode: if dry { "dry_run" } else { "enforced" } };
     let each = Stage::ALL.iter().flat_map(|stage| [(*stage, false), (*stage, true)]);
     each.map(|key| (key, family.get_or_create_owned(&label(key.0, key.1)))).collect()
+}
+
+fn commands(registry: &mut Registry) -> Family<Outcome, Counter> {
+    let commands = Family::<Outcome, Counter>::default();
+    for outcome in ["done", "failed"].into_iter().chain(Refusal::ALL.map(Refusal::name)) {
+        drop(commands.get_or_create(&Outcome { outcome }));
+    }
+    registry.register("commands", "Operators' commands by outcome", commands.clone());
+    commands
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

@@ -23,6 +23,8 @@ use crate::admit::bans::BanTable;
 use crate::admit::credential::Token;
 use crate::admit::kicks::KickTable;
 use crate::bus::NodeBus;
+use crate::control;
+use crate::control::settle::{Follower, Settled};
 use crate::metrics::Metrics;
 use crate::pipeline::buckets::Buckets;
 use crate::rules::Rules;
@@ -72,6 +74,8 @@ pub struct Node {
     pub addresses: AddressTable,
     /// Connections, all and by address.
     pub caps: Arc<ConnectionCaps>,
+    /// What commands wait for.
+    pub settled: Arc<Settled>,
     leaving: AtomicBool,
     draining: AtomicBool,
     drain_asked: Arc<Notify>,
@@ -141,7 +145,7 @@ impl Node {
     /// # Errors
     /// Every problem of the rules at once; the store's.
     pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>, opened: Opened) -> Result<Arc<Self>, StartError> {
-        let Opened { epoch, stores, watch } = opened;
+        let Opened { epoch, stores, watch, sealer } = opened;
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
@@ -174,6 +178,7 @@ impl Node {
             vitals,
             membership: Arc::default(),
             bus: Arc::new(bus),
+            settled: Arc::default(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drain_asked: Arc::default(),
@@ -186,6 +191,7 @@ impl Node {
             metrics,
         });
         node.join_fleet().await?;
+        control::start(&node, sealer).await?;
         Ok(node)
     }
 
@@ -221,7 +227,8 @@ impl Node {
         });
         EraKeeper::join(Arc::clone(&estate)).await?;
         let manager = ManagerHandle::start(estate);
-        self.stores.control.follow(Arc::new(manager.clone())).await?;
+        let follower = Follower { manager: manager.clone(), settled: Arc::clone(&self.settled) };
+        self.stores.control.follow(Arc::new(follower)).await?;
         self.bus.attach(manager);
         self.vitals.joined();
         self.rules.load().verifier.start();
@@ -263,6 +270,11 @@ impl Node {
     /// From now on new sessions are refused.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Has the node drain, as soon as whoever waits in [`Node::drain_asked`] is told.
+    pub fn ask_to_drain(&self) {
+        self.drain_asked.notify_one();
     }
 
     /// Waits until the control log asks this node to drain.

@@ -26,6 +26,8 @@ pub struct Opened {
     pub stores: Stores,
     /// How it is doing; `None` where it is always well.
     pub watch: Option<Arc<dyn StoreWatch>>,
+    /// Seals what this process answers to operators.
+    pub sealer: Sealer,
 }
 
 impl Opened {
@@ -33,7 +35,9 @@ impl Opened {
     #[must_use]
     pub fn memory(clock: &Arc<dyn Clock>) -> Self {
         let stores = MemoryStore::new(Arc::clone(clock), rng());
-        Self { epoch: NodeEpoch::random(&mut rand::rng()), stores, watch: None }
+        // nobody outside this process reads what it seals
+        let sealer = Sealer::new("memory", Arc::new(Keyring::random(&mut rand::rng())));
+        Self { epoch: NodeEpoch::random(&mut rand::rng()), stores, watch: None, sealer }
     }
 }
 
@@ -66,7 +70,7 @@ async fn fleet(config: &Config, url: &Secret, clock: &Arc<dyn Clock>) -> Result<
     let (bus, control) = (Arc::new(bus), Arc::new(store.control(&trust)));
     let stores = store.stores(Arc::<RedisBus>::clone(&bus), Arc::<RedisControl>::clone(&control));
     let watch = Some(Arc::new(RedisWatch::start(store, bus, control)) as Arc<dyn StoreWatch>);
-    Ok(Opened { epoch, stores, watch })
+    Ok(Opened { epoch, stores, watch, sealer: trust.sealer })
 }
 
 /// Reads all that the section `[store]` names and connects to nothing, for `check-config`.

@@ -15,6 +15,7 @@ pub mod client;
 pub mod coordinator;
 pub mod evidence;
 pub mod fleet;
+pub mod gatectl;
 pub mod gateway;
 pub mod inside;
 pub mod length;

@@ -20,6 +20,15 @@ pub fn without_variables(program: &Path) -> Command {
 /// When it cannot be built.
 #[must_use]
 pub fn built(package: &str, variable: &str) -> PathBuf {
+    built_of(package, package, variable)
+}
+
+/// The same of a program with a name of its own.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn built_of(package: &str, program: &str, variable: &str) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
     }
@@ -28,12 +37,12 @@ pub fn built(package: &str, variable: &str) -> PathBuf {
     let profile = me.parent().and_then(Path::parent).unwrap();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", package, "--bin", package]);
+    build.args(["build", "--quiet", "--package", package, "--bin", program]);
     if profile.file_name().is_some_and(|name| name == "release") {
         build.arg("--release");
     }
     build.arg("--target-dir").arg(profile.parent().unwrap());
     build.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap());
-    assert!(build.status().unwrap().success(), "{package} does not build");
-    profile.join(package)
+    assert!(build.status().unwrap().success(), "{program} does not build");
+    profile.join(program)
 }

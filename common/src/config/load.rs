@@ -7,7 +7,7 @@ use config::Value;
 
 use super::error::{ConfigErrors, Report};
 use super::file::{self, Files};
-use super::model::{Config, CoordinatorConfig};
+use super::model::{Config, CoordinatorConfig, Store};
 use super::read::Section;
 use super::{check, layer, section};
 
@@ -68,6 +68,26 @@ impl CoordinatorConfig {
     }
 }
 
+impl Store {
+    /// As [`Config::load`], of `[store]` alone, for programs that have neither sockets nor clients: an operator's file may
+    /// hold no more, and the two key files are not looked at.
+    ///
+    /// # Errors
+    /// As [`Config::load`], of that section.
+    pub fn load(
+        file: Option<&Path>,
+        env: impl Iterator<Item = (String, String)>,
+        base: &Path,
+    ) -> Result<Self, ConfigErrors> {
+        // nodes need them, operators have none
+        let keys = ["CLUSTER_KEY_FILE", "NAMING_KEY_FILE"];
+        let unused = keys.map(|key| (format!("PORTCULLIS__STORE__{key}"), "unused".to_owned()));
+        let of_store = env.filter(|(name, _)| name.starts_with("PORTCULLIS__STORE__"));
+        let store = load(file, of_store.chain(unused), base, read_store)?;
+        Ok(Self { cluster_key_file: None, naming_key_file: None, ..store })
+    }
+}
+
 /// What is read of a tree: the whole of it, or one program's part.
 type Read<T> = fn(&Value, Files<'_>, &str, &Report) -> T;
 
@@ -118,6 +138,10 @@ fn parse<T>(
 
 fn read_coordinator(tree: &Value, files: Files<'_>, host: &str, report: &Report) -> CoordinatorConfig {
     section::read_coordinator(Section::root(tree, report), files, host)
+}
+
+fn read_store(tree: &Value, files: Files<'_>, _: &str, report: &Report) -> Store {
+    section::read_store(Section::root(tree, report), files)
 }
 
 fn read(tree: &Value, files: Files<'_>, host: &str, report: &Report) -> Config {

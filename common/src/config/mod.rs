@@ -50,5 +50,11 @@ mod print;
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{environment, known_keys};
 
+/// Whether a message type is the protocol's own: no configuration declares it, and nobody else says it.
+#[must_use]
+pub fn is_reserved_type(name: &str) -> bool {
+    section::RESERVED.contains(&name)
+}
+
 #[cfg(test)]
 mod tests;

@@ -181,7 +181,7 @@ impl<'t> Section<'t> {
     }
 
     /// Gives the table up without calling anything in it unknown.
-    fn forget(mut self) {
+    pub(super) fn forget(mut self) {
         self.table = &EMPTY;
     }
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::clock::UnixMs;
+use crate::config::is_reserved_type;
 use crate::config::model::OperatorRole;
 use crate::ids::{NodeId, SessionId, TypeName, UserId};
 use crate::store::control::Target;
@@ -105,6 +106,9 @@ pub enum BadCommand {
     /// Zero, or above its bound.
     #[error("the time is not between 1 and {MAX_WATCH} seconds")]
     Seconds,
+    /// A type of the protocol itself.
+    #[error("the type is one of the protocol itself")]
+    Kind,
     /// Too long.
     #[error("the payload is longer than {MAX_PAYLOAD} bytes")]
     Payload,
@@ -160,6 +164,7 @@ impl Command {
                 Err(BadCommand::Limit)
             }
             Self::Watch { seconds } if !(1..=MAX_WATCH).contains(seconds) => Err(BadCommand::Seconds),
+            Self::Broadcast { kind, .. } if is_reserved_type(kind.as_str()) => Err(BadCommand::Kind),
             Self::Broadcast { payload, .. } if payload.len() > MAX_PAYLOAD => Err(BadCommand::Payload),
             _ => Ok(()),
         }
@@ -243,6 +248,8 @@ mod tests {
         let kind = TypeName::parse("n").unwrap();
         let broadcast = Command::Broadcast { kind, payload: " ".repeat(MAX_PAYLOAD + 1) };
         assert_eq!(broadcast.check(), Err(BadCommand::Payload));
+        let kind = TypeName::parse("welcome").unwrap();
+        assert_eq!(Command::Broadcast { kind, payload: "1".into() }.check(), Err(BadCommand::Kind));
     }
 
     #[test]

@@ -198,8 +198,8 @@ pub struct Authentic {
     pub operator: Arc<str>,
     /// What.
     pub command: Command,
-    /// Until when its sender waits for an answer (the store's time).
-    pub expires: UnixMs,
+    /// When (the store's time).
+    pub issued: UnixMs,
 }
 
 /// Whom and what a refusal is about, as far as that is known.
@@ -271,7 +271,7 @@ impl Verifier {
                 nonce: claimed.nonce,
                 operator: Arc::clone(&operator),
                 command,
-                expires: claimed.expires,
+                issued: claimed.issued,
             })
             .map_err(|why| Refused { why, nonce: Some(claimed.nonce), operator: Some(operator) })
     }

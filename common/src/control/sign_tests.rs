@@ -39,8 +39,8 @@ fn why(result: Result<Authentic, Refused>) -> Refusal {
 #[test]
 fn a_command_says_who_what_and_where_the_answer_goes() {
     let authentic = verifier().verify(&signed(1, 10, 7, &drain()), later(20)).unwrap();
-    let expires = later(30_010);
-    assert_eq!(authentic, Authentic { nonce: Nonce([7; 16]), operator: "ada".into(), command: drain(), expires });
+    let issued = later(10);
+    assert_eq!(authentic, Authentic { nonce: Nonce([7; 16]), operator: "ada".into(), command: drain(), issued });
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub struct AnswerPlace(pub u64, pub u64);
 pub struct Received {
     /// What somebody wrote.
     pub bytes: Bytes,
-    /// The store's time when it was read, as well as the node can know it.
+    /// The store's time when it was read, as well as the node can know it: not behind it.
     pub at: UnixMs,
 }
 

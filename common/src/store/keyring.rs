@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rand::RngCore;
 
 /// The longest key id, in bytes.
 pub const MAX_KID: usize = 32;
@@ -85,6 +86,14 @@ impl Keyring {
         let mut keys = keys.into_iter();
         let first = keys.next().ok_or(BadKeyFile::Empty)?;
         Ok(Self { first, others: keys.collect() })
+    }
+
+    /// A key that nobody else has, for a process by itself.
+    #[must_use]
+    pub fn random(rng: &mut dyn RngCore) -> Self {
+        let mut mac = [0; 32];
+        rng.fill_bytes(&mut mac);
+        Self { first: Key { kid: Arc::from("own"), mac }, others: Vec::new() }
     }
 
     fn keys(&self) -> impl Iterator<Item = &Key> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use self::record::{Published, epoch_text, parse_epoch, place, put_degraded, put_placed};
+pub use self::record::{Announced, Published, epoch_text, parse_epoch, place, put_degraded, put_placed};
 use super::code::Code;
 use super::json::{put_string, put_u64};
 use crate::clock::{UnixMs, millis};

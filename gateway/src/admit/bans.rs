@@ -10,14 +10,15 @@
 //! which may be the newcomer. [`BanTable::lost`] counts those that were still in force; more than zero belongs into
 //! `/health`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_common::clock::UnixMs;
+use portcullis_common::control::command::ban_key;
 use portcullis_common::ids::{SessionId, UserId};
 use portcullis_common::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
 use portcullis_common::wire::code::Code;
@@ -33,7 +34,7 @@ const TOMBSTONE: Duration = Duration::from_hours(24);
 const NEVER: UnixMs = UnixMs(u64::MAX);
 
 /// What is known of one target.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Entry {
     /// Refuses before then; in a revocation the latest `iat` that is refused.
     until: UnixMs,
@@ -43,6 +44,8 @@ struct Entry {
     stamp: (UnixMs, LogId),
     /// A tombstone.
     lifted: bool,
+    /// What was said when it was made.
+    reason: Option<Arc<str>>,
 }
 
 impl Entry {
@@ -76,7 +79,8 @@ impl<K: Eq + Hash + Clone> Kind<K> {
             self.entries.retain(|_, e| e.ends > now);
         }
         if self.entries.len() >= self.room {
-            let soonest = self.entries.iter().min_by_key(|(_, e)| (e.ends, e.stamp)).map(|(k, e)| (k.clone(), *e));
+            let soonest =
+                self.entries.iter().min_by_key(|(_, e)| (e.ends, e.stamp)).map(|(k, e)| (k.clone(), e.clone()));
             match soonest {
                 Some((key, gone)) if gone.ends <= entry.ends => {
                     self.lost += u64::from(!gone.lifted);
@@ -94,7 +98,7 @@ impl<K: Eq + Hash + Clone> Kind<K> {
     fn lift(&mut self, key: &K, stamp: (UnixMs, LogId)) {
         let known = self.entries.get(key);
         let ends = known.map_or(NEVER, |e| e.ends).min(stamp.0.after(TOMBSTONE));
-        self.put(key.clone(), Entry { until: UnixMs(0), ends, stamp, lifted: true });
+        self.put(key.clone(), Entry { until: UnixMs(0), ends, stamp, lifted: true, reason: None });
     }
 }
 
@@ -145,14 +149,15 @@ impl BanTable {
         let stamp = (logged.at, logged.id);
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
         match &logged.entry {
-            ControlEntry::Ban { target, until, .. } => {
+            ControlEntry::Ban { target, until, reason } => {
                 let until = until.unwrap_or(NEVER);
-                inner.ban(target, Entry { until, ends: until, stamp, lifted: false });
+                let reason = (!reason.is_empty()).then(|| Arc::from(reason.as_str()));
+                inner.ban(target, Entry { until, ends: until, stamp, lifted: false, reason });
             }
             ControlEntry::Lift { target } => inner.lift(target, stamp),
             ControlEntry::Revoke { user, issued_until } => {
                 let ends = issued_until.after(self.token_life);
-                inner.revoke(user, Entry { until: *issued_until, ends, stamp, lifted: false });
+                inner.revoke(user, Entry { until: *issued_until, ends, stamp, lifted: false, reason: None });
             }
             ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => {}
         }
@@ -202,6 +207,41 @@ impl BanTable {
         if entry.is_some_and(|e| e.in_force(now)) { Err(banned("the session is banned")) } else { Ok(()) }
     }
 
+    /// Whether a ban of exactly this target is in force.
+    #[must_use]
+    pub fn is_banned(&self, target: &Target, now: UnixMs) -> bool {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let entry = match target {
+            Target::User(user) => inner.users.entries.get(user),
+            Target::Session(session) => inner.sessions.entries.get(session),
+            Target::Token(id) => inner.tokens.entries.get(id),
+            Target::Network(network) => inner.networks.entries.get(&canonical(*network)),
+        };
+        entry.is_some_and(|e| e.in_force(now))
+    }
+
+    /// The first `limit` bans in force behind `after`, in the order of [`ban_key`], and whether there are more. Cost: a
+    /// look at every ban, with a text made of each.
+    #[must_use]
+    pub fn page(&self, after: Option<&str>, limit: usize, now: UnixMs) -> (Vec<Listed>, bool) {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let mut first: BTreeMap<String, Listed> = BTreeMap::new();
+        let mut more = false;
+        inner.each(&mut |target, entry| {
+            let key = ban_key(&target);
+            if !entry.in_force(now) || after.is_some_and(|after| *key <= *after) {
+                return;
+            }
+            let until = (entry.until != NEVER).then_some(entry.until);
+            first.insert(key, Listed { target, until, since: entry.stamp.0, reason: entry.reason.clone() });
+            if first.len() > limit {
+                first.pop_last();
+                more = true;
+            }
+        });
+        (first.into_values().collect(), more)
+    }
+
     /// Entries held, tombstones included; for a metric.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -233,7 +273,27 @@ impl ControlSink for BanTable {
     }
 }
 
+/// A ban in force, for those who ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Who is banned.
+    pub target: Target,
+    /// Until when; `None`: until lifted.
+    pub until: Option<UnixMs>,
+    /// Since when.
+    pub since: UnixMs,
+    /// What was said when it was made.
+    pub reason: Option<Arc<str>>,
+}
+
 impl Inner {
+    fn each(&self, see: &mut dyn FnMut(Target, &Entry)) {
+        self.users.entries.iter().for_each(|(user, e)| see(Target::User(user.clone()), e));
+        self.sessions.entries.iter().for_each(|(session, e)| see(Target::Session(*session), e));
+        self.tokens.entries.iter().for_each(|(id, e)| see(Target::Token(id.clone()), e));
+        self.networks.entries.iter().for_each(|(network, e)| see(Target::Network(*network), e));
+    }
+
     fn ban(&mut self, target: &Target, entry: Entry) {
         match target {
             Target::User(user) => self.users.put(user.clone(), entry),

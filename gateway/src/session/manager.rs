@@ -134,6 +134,13 @@ impl ManagerHandle {
         self.submit(Command::Evict { user, victim });
     }
 
+    /// How many sessions of this node a kick or ban of the target is about. `None` for a token: each session knows its
+    /// own, and the registry none.
+    #[must_use]
+    pub fn concerned(&self, target: &Target) -> Option<usize> {
+        (!matches!(target, Target::Token(_))).then(|| self.estate.sessions(target).len())
+    }
+
     /// Hands over a command.
     pub fn submit(&self, command: Command) {
         if let Err(actix::dev::SendError::Full(command) | actix::dev::SendError::Closed(command)) =

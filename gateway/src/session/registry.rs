@@ -1,6 +1,6 @@
 //! Every live session of the node. Shared by all workers and outside any actor, so that a panic loses no count.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -195,6 +195,37 @@ impl Registry {
     #[must_use]
     pub fn select(&self, limit: usize, wanted: impl Fn(&SessionEntry) -> bool) -> Vec<Arc<SessionEntry>> {
         self.tables().sessions.values().filter(|e| wanted(e)).take(limit).cloned().collect()
+    }
+
+    /// The first `limit` sessions behind `after`, in the order of their ids, and whether there are more. Cost: a look at
+    /// every session, or at every one of the user's.
+    #[must_use]
+    pub fn page(
+        &self,
+        user: Option<&UserId>,
+        after: Option<SessionId>,
+        limit: usize,
+    ) -> (Vec<Arc<SessionEntry>>, bool) {
+        let tables = self.tables();
+        let behind = |sid: &SessionId| after.is_none_or(|after| *sid > after);
+        // the largest on top, to give way to smaller ones
+        let mut first = BinaryHeap::new();
+        let mut more = false;
+        let mut see = |sid: SessionId| {
+            first.push(sid);
+            if first.len() > limit {
+                first.pop();
+                more = true;
+            }
+        };
+        match user {
+            Some(user) => {
+                tables.users.get(user).into_iter().flatten().filter(|sid| behind(sid)).for_each(|sid| see(*sid))
+            }
+            None => tables.sessions.keys().filter(|sid| behind(sid)).for_each(|sid| see(*sid)),
+        }
+        let entries = first.into_sorted_vec();
+        (entries.iter().filter_map(|sid| tables.sessions.get(sid).cloned()).collect(), more)
     }
 
     /// How many sessions are under way here.

@@ -8,7 +8,7 @@ pub(super) use message::RESERVED;
 
 use super::error::Report;
 use super::file::Files;
-use super::model::{Config, CoordinatorConfig, StoreUrl};
+use super::model::{Config, CoordinatorConfig, Store, StoreUrl};
 use super::read::Section;
 
 /// `[node] [listen] [tls] [log] [coordinator]`
@@ -109,6 +109,14 @@ pub(super) fn read_coordinator(mut root: Section<'_>, files: Files<'_>, host: &s
         root.report().refuse_together(&["store"], "store.url", problem);
     }
     config
+}
+
+/// Reads `[store]`; of the other sections only the names count.
+pub(super) fn read_store(mut root: Section<'_>, files: Files<'_>) -> Store {
+    for name in SECTIONS {
+        root.has(name);
+    }
+    store::store(root.child("store"), files)
 }
 
 /// Roles: words, since a role claim may be one string with spaces.

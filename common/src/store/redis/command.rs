@@ -18,6 +18,7 @@ use super::link::{Link, Own, garbled};
 use super::script::{Args, Does, Script};
 use super::{Base, ConnectFault, RedisOptions};
 use crate::clock::{UnixMs, millis};
+use crate::config::model::{Store, StoreUrl};
 use crate::control::sign::Nonce;
 use crate::store::command::{ANSWERS, ANSWERS_KEPT, AnswerPlace, CommandDesk, CommandSink, Commands, KEPT, Received};
 use crate::store::lease::Leases;
@@ -241,22 +242,23 @@ pub struct RedisOperator {
 }
 
 impl RedisOperator {
-    /// Opens the fleet of this prefix behind `url`, on the present runtime.
+    /// Opens the fleet behind `store.url`, on the present runtime; of the section's key files none is read.
     ///
     /// # Errors
-    /// See [`ConnectFault`].
-    pub async fn connect(url: &str, prefix: &str, timeout: Duration) -> Result<Self, ConnectFault> {
-        let options = RedisOptions {
-            prefix: prefix.to_owned(),
-            command_timeout: timeout,
-            connect_timeout: timeout,
-            ..RedisOptions::new([0; 32])
-        };
-        Self::open(url, options).await
+    /// See [`ConnectFault`]; [`ConnectFault::Url`] for `memory:`, where there is nobody to talk to; files that cannot be
+    /// read.
+    pub async fn connect(store: &Store, timeout: Duration) -> Result<Self, ConnectFault> {
+        let StoreUrl::Redis(url) = &store.url else { return Err(ConnectFault::Url) };
+        let url = std::str::from_utf8(url.expose()).map_err(|_| ConnectFault::Url)?;
+        let options = RedisOptions::of_operator(store).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect();
+            ConnectFault::Unreachable(Arc::from(lines.join("; ")))
+        })?;
+        Self::open(url, RedisOptions { command_timeout: timeout, connect_timeout: timeout, ..options }).await
     }
 
-    /// The same with a login and certificates of one's own. The naming key is of no account: it names users and rooms,
-    /// and none is named here; nor is it an operator's program that has to mind what the server may forget.
+    /// The same with options of the caller's. The naming key is of no account: it names users and rooms, and none is
+    /// named here; nor is it an operator's program that has to mind what the server may forget.
     ///
     /// # Errors
     /// See [`ConnectFault`].

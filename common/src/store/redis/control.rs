@@ -57,12 +57,13 @@ struct Head {
     now: UnixMs,
     last: LogId,
     life: String,
-    /// When it said so, by the process's own clock.
+    /// When it was asked, by the process's own clock.
     asked: Mono,
 }
 
 impl Head {
-    /// The store's time now, as well as can be known without asking again.
+    /// The store's time now, as well as can be known without asking again: never behind it, and ahead by no more than the
+    /// question took.
     fn time(&self, now: Mono) -> UnixMs {
         self.now.after(now.since(self.asked))
     }
@@ -143,8 +144,9 @@ impl Shared {
     }
 
     async fn head(&self) -> Result<Head, StoreFault> {
+        let asked = self.trust.clock.mono();
         let (now, last, life): (u64, u64, String) = HEAD.run(&self.base.link, &self.keys, &Args::new()).await?;
-        Ok(Head { now: UnixMs(now), last: LogId(last), life, asked: self.trust.clock.mono() })
+        Ok(Head { now: UnixMs(now), last: LogId(last), life, asked })
     }
 
     /// Waits until this process has read so far, and is not reading everything again.

@@ -338,6 +338,8 @@ mod tests {
         let (one, other) = (keys(1), keys(2));
         assert_eq!(one.fleet().key(Kind::Leases), other.fleet().key(Kind::Leases));
         assert_eq!(one.fleet().shared(Kind::Control), other.fleet().shared(Kind::Control));
+        // as the documentation of the operators' ACL has it
+        assert_eq!(one.commands(), "portcullis:{pad}:commands");
     }
 
     #[test]

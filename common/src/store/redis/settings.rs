@@ -19,9 +19,25 @@ impl RedisOptions {
     /// # Errors
     /// The configuration path of every file with which something is wrong, and what; never what is in it.
     pub fn configured(store: &Store, longest_session: Duration) -> Result<Self, Vec<(String, String)>> {
+        let naming_key = naming_key(store.naming_key_file.as_deref());
+        Self::with(naming_key, store, longest_session)
+    }
+
+    /// The same without the naming key: an operator has none, and finds what everybody may know the name of.
+    ///
+    /// # Errors
+    /// As [`RedisOptions::configured`].
+    pub fn of_operator(store: &Store) -> Result<Self, Vec<(String, String)>> {
+        Self::with(Ok([0; 32]), store, Duration::ZERO)
+    }
+
+    fn with(
+        naming_key: Result<[u8; 32], String>,
+        store: &Store,
+        longest_session: Duration,
+    ) -> Result<Self, Vec<(String, String)>> {
         let mut problems = Vec::new();
-        let naming_key = naming_key(store.naming_key_file.as_deref())
-            .map_err(|problem| problems.push(("store.naming_key_file".to_owned(), problem)));
+        let naming_key = naming_key.map_err(|problem| problems.push(("store.naming_key_file".to_owned(), problem)));
         let mut file = |key: &str, path: Option<&Path>| {
             let bytes = std::fs::read(path?);
             bytes.map_err(|e| problems.push((format!("store.{key}"), format!("cannot be read: {}", e.kind())))).ok()

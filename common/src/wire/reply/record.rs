@@ -45,6 +45,29 @@ impl Reply for Published<'_> {
     }
 }
 
+/// A message of an operator to everybody: it comes from no user.
+#[derive(Debug, Clone, Copy)]
+pub struct Announced<'a> {
+    /// The message's type.
+    pub kind: &'a str,
+    /// The payload.
+    pub payload: RawJson<'a>,
+    /// When the node said it.
+    pub now: UnixMs,
+}
+
+impl Reply for Announced<'_> {
+    fn estimate(&self) -> usize {
+        64 + self.kind.len() + self.payload.get().len()
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        open(out, self.kind);
+        put(out, self.payload.get());
+        close(out, self.now, None);
+    }
+}
+
 /// What only the store knows, as the end of a message: it goes in the place of the last brace of a body that a [`Reply`]
 /// wrote.
 #[must_use]
