@@ -9,6 +9,7 @@
 
 mod alone;
 mod exits;
+mod measure;
 mod trust;
 mod verbs;
 
