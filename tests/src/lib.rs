@@ -10,6 +10,7 @@
     reason = "a failed expectation of a test harness is a failed test"
 )]
 
+pub mod balancer;
 pub mod blocking;
 pub mod client;
 pub mod coordinator;
