@@ -8,7 +8,7 @@ FUZZ_SECONDS ?= 180
 OUT ?= out
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench conformance fuzz browser cluster chaos
+.PHONY: help run test bench conformance fuzz browser cluster chaos packaging
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,3 +40,7 @@ browser: ## the demo page in a real Chromium
 cluster: ## Redis, two gateways and a coordinator on this machine, until Ctrl-C
 	$(CARGO) build --locked -p portcullis-gateway -p portcullis-coordinator
 	scripts/cluster.sh
+
+packaging: ## checks of the image, docker-compose.yml and the Helm chart, without a container engine
+	$(CARGO) build --locked -p portcullis-gateway -p portcullis-coordinator
+	scripts/deploy-check.sh

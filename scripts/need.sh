@@ -31,6 +31,17 @@ need_redis() {
   need "redis-server" redis-server redis-server --version
 }
 
+need_balancers() {
+  need "haproxy" haproxy test -x /usr/sbin/haproxy &&
+    need "nginx" nginx-light test -x /usr/sbin/nginx
+}
+
+# what tests/deploy/run.py starts or asks besides Redis and HAProxy; docker-compose is used where it is there
+need_deploy() {
+  need "openssl" openssl openssl version &&
+    need "git" git git --version
+}
+
 need_browser() {
   need "node 20 or newer" nodejs node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)' &&
     need "npm" npm npm --version &&

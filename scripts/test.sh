@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # One command that says whether this tree is good, on a fresh Debian with Rust, gcc, Node 20 and Python 3.11:
 #
-#   format → lints → build → tests → doc tests → Autobahn (selection) → browser → licences (where cargo-deny is installed)
+#   format → lints → build → tests → doc tests → deploy (image, compose, chart) → Autobahn (selection) → browser
+#   → licences (where cargo-deny is installed)
 #
-# Missing Debian packages (python3-venv, redis-server, chromium) are installed when this runs as root. Nothing is asked, nothing needs
-# a terminal. Every stage goes on when another has failed, unless it needs what was not built. Logs: out/test/.
+# Missing Debian packages (python3-venv, redis-server, haproxy, nginx-light, chromium) are installed when this runs as
+# root. Nothing is asked, nothing needs a terminal. Every stage goes on when another has failed, unless it needs what was not built. Logs: out/test/.
 # Exit status: 0 only when nothing failed. STAGES="lints tests" runs a choice.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -34,6 +35,7 @@ counts() {
             if ($i ~ /^passed/) p += $(i-1); if ($i ~ /^failed/) f += $(i-1) } n++ }
         END { if (n) print p + 0, f + 0 }' "$2" ;;
     autobahn) awk '/^[0-9]+ cases, [0-9]+ failed/ { print $1 - $3, $3 + 0 }' "$2" ;;
+    deploy) awk '/^[0-9]+ checks, [0-9]+ failed/ { print $1 - $3, $3 + 0 }' "$2" ;;
     browser) awk '/^(#|ℹ) pass [0-9]+/ { p = $3 } /^(#|ℹ) fail [0-9]+/ { f = $3 } END { if (p + f) print p + 0, f + 0 }' "$2" ;;
   esac
 }
@@ -64,7 +66,7 @@ stage() {
   failed=${failed:-0}
   if [ "$status" -eq 0 ] && [ $((passed + failed)) -eq 0 ] && [ "$name" != doctests ]; then
     case "$name" in
-      tests | autobahn | browser) failed=1; echo "$name: succeeded without running anything" ;;
+      tests | deploy | autobahn | browser) failed=1; echo "$name: succeeded without running anything" ;;
       *) passed=1 ;;
     esac
   fi
@@ -86,6 +88,7 @@ export -f tests
 
 if ! need_python; then note tools 0 1 0 "python3 with venv is needed"; fi
 if ! need_redis; then note tools 0 1 0 "redis-server is needed"; fi
+if ! need_balancers; then note tools 0 1 0 "haproxy and nginx are needed"; fi
 
 stage format 120 cargo fmt --all -- --check --color never
 stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings
@@ -93,10 +96,11 @@ stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings
 if stage build 1200 cargo build --locked --workspace --bins --tests --examples; then
   stage tests 900 bash -c tests
   stage doctests 600 cargo test --locked --workspace --doc --no-fail-fast
+  stage deploy 600 scripts/deploy-check.sh
   stage autobahn 600 scripts/autobahn.sh --quick --report "$LOGS/autobahn.json"
   stage browser 600 env OUT="$PWD/out/browser" scripts/browser.sh
 else
-  for name in tests doctests autobahn browser; do note "$name" 0 1 0 "not run: the build failed"; done
+  for name in tests doctests deploy autobahn browser; do note "$name" 0 1 0 "not run: the build failed"; done
 fi
 if command -v cargo-deny >/dev/null; then
   stage licences 300 cargo deny --offline --locked check licenses bans sources

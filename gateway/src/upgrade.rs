@@ -3,6 +3,7 @@
 //! The framework's upgrade service returns at once (a dispatcher that waits costs 7 KB a connection); what follows runs
 //! as a task of its own and ends with a 101 and an actor, or with a refusal and a closed socket.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Waker};
@@ -72,13 +73,20 @@ pub async fn run(worker: Rc<Worker>, request: Request, framed: Framed<Io, Codec>
     match admitted {
         Ok(admitted) => open(worker, io, request_id, admitted).await,
         Err(reject) => {
-            let client = io.peer().ip();
+            let client = whom(&request, &io, node);
             HandshakeRefused { request: request_id, client, reject: &reject }.emit(&node.metrics);
             let fields = handshake::refusal_fields(&reject);
             let bytes = answer::refusal(&reject, request_id, node.clock.wall(), fields, node.hsts(&io));
             refuse(&mut io, &bytes).await;
         }
     }
+}
+
+/// Whose refusal it is, for the log: the client that a trusted proxy names, if it names one legally.
+fn whom(request: &Request, io: &Io, node: &Node) -> IpAddr {
+    let head = Head::of(request.head());
+    let client = network::client(&head, io.link(), &node.config.listen, node.config.tls.mode);
+    client.map_or_else(|_| io.peer().ip(), |client| client.ip)
 }
 
 /// Writes a last answer and closes, giving the peer a moment to read it: a close with unread bytes in the kernel would

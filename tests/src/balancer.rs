@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -37,6 +37,12 @@ fn exchange(text: &str, old: &str, new: &str) -> String {
     text.replace(old, new)
 }
 
+/// Debian's daemons are where a user's search path may not lead.
+fn program(name: &str) -> PathBuf {
+    let there = Path::new("/usr/sbin").join(name);
+    if there.exists() { there } else { name.into() }
+}
+
 impl Kind {
     fn configuration(self) -> String {
         let file = match self {
@@ -67,6 +73,8 @@ impl Kind {
             }
         }
         .replace("check port 9090 inter 1s", "check inter 200ms")
+        // two descriptors a connection, and a test may have 20,000
+        .replace("maxconn 40000", "maxconn 1000")
     }
 
     fn server(self, node: &Gateway) -> String {
@@ -79,12 +87,12 @@ impl Kind {
     fn command(self, file: &Path, dir: &Path) -> Command {
         match self {
             Self::HaproxyTcp | Self::HaproxyHttp => {
-                let mut command = Command::new("haproxy");
+                let mut command = Command::new(program("haproxy"));
                 command.arg("-db").arg("-f").arg(file);
                 command
             }
             Self::Nginx => {
-                let mut command = Command::new("nginx");
+                let mut command = Command::new(program("nginx"));
                 command.arg("-p").arg(dir).arg("-e").arg("stderr").arg("-c").arg(file).args(["-g", "daemon off;"]);
                 command
             }

@@ -141,7 +141,22 @@ impl Knock {
     ///
     /// # Panics
     /// When the answer is not HTTP, or the first message no `welcome`.
-    pub fn answer(mut self) -> Result<Raw, Refusal> {
+    pub fn answer(self) -> Result<Raw, Refusal> {
+        self.read(true)
+    }
+
+    /// The same behind a proxy, which may keep the connection open after a refusal.
+    ///
+    /// # Errors
+    /// The refusal.
+    ///
+    /// # Panics
+    /// As [`Self::answer`].
+    pub fn answer_through_a_proxy(self) -> Result<Raw, Refusal> {
+        self.read(false)
+    }
+
+    fn read(mut self, refusal_closes: bool) -> Result<Raw, Refusal> {
         let mut bytes = Vec::new();
         let end = loop {
             if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -157,7 +172,17 @@ impl Knock {
         let status: u16 = head.get(9..12).and_then(|s| s.parse().ok()).expect("a status line");
         if status != 101 {
             let mut body = rest;
-            self.stream.read_to_end(&mut body).expect("the refused connection is closed");
+            if refusal_closes {
+                self.stream.read_to_end(&mut body).expect("the refused connection is closed");
+            } else {
+                let length = head.to_ascii_lowercase().split_once("content-length: ").map(|(_, rest)| {
+                    rest.split("\r\n").next().and_then(|text| text.parse::<usize>().ok()).expect("a length")
+                });
+                let missing = length.expect("Content-Length").saturating_sub(body.len());
+                let mut rest = vec![0; missing];
+                self.stream.read_exact(&mut rest).expect("the whole body");
+                body.extend(rest);
+            }
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             return Err(Refusal { status, head, body });
         }
