@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# One image for the three programs: portcullis-gateway (what it starts), portcullis-coordinator, gatectl.
+# One image for all programs: portcullis-gateway (what it starts), portcullis-coordinator, and what else they build.
 #
 #   docker build -t portcullis:0.1.0 .
 #   docker run --rm portcullis:0.1.0 --version
@@ -13,11 +13,10 @@ COPY . .
 # the caches stay with the builder: neither sources of dependencies nor objects are in a layer
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
-    cargo build --locked --release \
-      --bin portcullis-gateway --bin portcullis-coordinator --bin gatectl \
-    && install -D --strip -m 0755 -t /out/usr/local/bin \
-      target/release/portcullis-gateway target/release/portcullis-coordinator target/release/gatectl \
-    && install -d -m 0755 /out/etc/portcullis
+    cargo build --locked --release --bins --package portcullis-gateway --package portcullis-coordinator \
+    && install -d -m 0755 /out/etc/portcullis /out/usr/local/bin \
+    && find target/release -maxdepth 1 -type f -perm /111 \
+      -exec install --strip -m 0755 -t /out/usr/local/bin {} +
 
 FROM gcr.io/distroless/cc-debian12:nonroot
 LABEL org.opencontainers.image.title="Portcullis" \
