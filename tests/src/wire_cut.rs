@@ -3,15 +3,16 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How often a copier looks whether the wire is cut.
 const LOOK: Duration = Duration::from_millis(5);
 
-#[derive(Default)]
 struct State {
+    /// Where new connections lead.
+    target: Mutex<SocketAddr>,
     cut: AtomicBool,
     over: AtomicBool,
 }
@@ -32,13 +33,15 @@ impl Wire {
     pub fn to(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
-        let state = Arc::new(State::default());
+        let (cut, over) = (AtomicBool::new(false), AtomicBool::new(false));
+        let state = Arc::new(State { target: Mutex::new(target), cut, over });
         let accepting = Arc::clone(&state);
         std::thread::spawn(move || {
             for near in listener.incoming().map_while(Result::ok) {
                 if accepting.over.load(Ordering::Relaxed) {
                     return;
                 }
+                let target = *accepting.target.lock().unwrap_or_else(PoisonError::into_inner);
                 let Ok(far) = TcpStream::connect(target) else { continue };
                 let (Ok(near_too), Ok(far_too)) = (near.try_clone(), far.try_clone()) else { continue };
                 for (from, to) in [(near, far), (far_too, near_too)] {
@@ -48,6 +51,11 @@ impl Wire {
             }
         });
         Self { state, address }
+    }
+
+    /// New connections lead there from now on; those that stand stay.
+    pub fn lead_to(&self, target: SocketAddr) {
+        *self.state.target.lock().unwrap_or_else(PoisonError::into_inner) = target;
     }
 
     /// From now on nothing passes.
