@@ -25,6 +25,8 @@ use serde_json::json;
 const CAP: usize = 3;
 /// Users of the crowd.
 const USERS: usize = 8;
+/// How long the crowd goes on after the loss: newcomers are let in again meanwhile.
+const CROWDED: Duration = Duration::from_secs(5);
 /// From the loss to a whole registry.
 const WHOLE: Duration = Duration::from_secs(5);
 /// The same where the nodes have to find the server first.
@@ -65,7 +67,7 @@ fn while_everybody_knocks(nodes: [&Gateway; 2], crowd: &mut Crowd, loss: impl Fn
         let knocking = &knocking;
         let threads = [0, 1, 2, 3].map(|n| scope.spawn(move || knocking(nodes[n % 2], n)));
         loss();
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(CROWDED);
         over.store(true, Ordering::Relaxed);
         let ends = threads.map(|thread| thread.join().unwrap());
         let refused: u32 = ends.iter().map(|(_, refused)| refused).sum();

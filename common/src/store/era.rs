@@ -16,8 +16,8 @@ use crate::ids::NodeId;
 /// How long the members of an era are waited for.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long the era of an opener who knows nobody is kept from newcomers, so that members it does not know can speak
-/// up: they look at the era several times in it.
+/// How long an era is kept from newcomers so that members which its opener does not know can speak up: they look at the
+/// era several times in it. Somebody who joined a moment ago may be known to nobody but the store that forgot it.
 pub const STRANGERS: Duration = Duration::from_secs(2);
 
 /// Which era. Later ones are larger, as far as the store's clock and the opener's memory reach; no two are equal.

@@ -109,9 +109,8 @@ impl EraKeeper {
         if !members.contains(node) {
             members.push(node.clone());
         }
-        // who has never seen an era knows nobody, and cannot tell a store that forgot from one that is new
-        let strangers = if self.seen.is_some() { Duration::ZERO } else { STRANGERS };
-        stores.eras.open(members, strangers).await
+        // a node that joined a moment ago may be known to nobody but the store that forgot it
+        stores.eras.open(members, STRANGERS).await
     }
 
     /// Claims the slot of every session that has none in this era; how many were told that there is none for them.
