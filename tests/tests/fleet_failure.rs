@@ -191,7 +191,7 @@ fn a_store_that_forgets_everything_is_told_it_again_and_no_session_notices() {
 
     assert_eq!(fleet.redis.cli(&["FLUSHALL"]).trim(), "OK");
     remembered(&operator, "app:ann", &anns);
-    assert!(fleet.is_full("ann"), "the cap holds again");
+    wait::until("the cap to be told to newcomers again", || fleet.is_full("ann").then_some(()));
     assert!(anns.iter_mut().all(lives));
     heard_across(&mut bob, &mut cem, "lobby");
     heard_across(&mut cem, &mut bob, "lobby");
