@@ -36,6 +36,12 @@ stages! {
     Rate "rate";
     /// Whether its payload has the declared form.
     Schema "schema";
+    /// Whether it looks like an attack.
+    Signatures "signatures";
+    /// What strings may hold, and what is taken out of them.
+    Sanitise "sanitise";
+    /// What the connection has done so far, and lately.
+    Score "score";
 }
 
 impl fmt::Display for Stage {

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::metrics::{Metrics, Part};
 use crate::pipeline::Note;
+use crate::pipeline::sanitise::Cleaned;
 
 pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
 
@@ -273,6 +274,25 @@ impl DryRun<'_> {
             event = "dry_run", session = %self.session, stage = stage.name(), code = reject.code.info().name,
             detail = %reject.detail,
         );
+    }
+}
+
+/// A payload was changed before it was passed on.
+pub struct MessageSanitised {
+    /// The session.
+    pub session: SessionId,
+    /// How many strings, by reason.
+    pub cleaned: Cleaned,
+}
+
+impl MessageSanitised {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        let Cleaned { controls, html, nfc } = self.cleaned;
+        for (counter, strings) in metrics.sanitised.iter().zip([controls, html, nfc]) {
+            counter.inc_by(u64::from(strings));
+        }
+        tracing::debug!(event = "message_sanitised", session = %self.session, controls, html, nfc);
     }
 }
 

@@ -59,6 +59,13 @@ pub struct AtStage {
     pub mode: &'static str,
 }
 
+/// `what`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Changed {
+    /// `controls`, `html`, `nfc`
+    pub what: &'static str,
+}
+
 /// The handles.
 pub struct Metrics {
     registry: Registry,
@@ -77,6 +84,8 @@ pub struct Metrics {
     rejects: BTreeMap<Code, Counter>,
     closes: BTreeMap<Close, Counter>,
     stages: BTreeMap<(Stage, bool), Counter>,
+    /// Strings that were changed: controls, HTML, normal form.
+    pub sanitised: [Counter; 3],
     /// Connections that ended without a close frame from either side.
     pub closes_abrupt: Counter,
     /// Closes begun by the peer.
@@ -125,12 +134,14 @@ impl Metrics {
         let rejects = Family::<Label, Counter>::default();
         let closes = Family::<Label, Counter>::default();
         let stages = Family::<AtStage, Counter>::default();
+        let sanitised = Family::<Changed, Counter>::default();
         let messages = Family::<Direction, Counter>::default();
         let bytes = Family::<Direction, Counter>::default();
         let panics = Family::<Part, Counter>::default();
         r.register("handshakes", "Opening handshakes by outcome", handshakes.clone());
         r.register("rejects", "Messages refused, by code", rejects.clone());
         r.register("stage_refusals", "Messages refused by a stage of the pipeline", stages.clone());
+        r.register("sanitised_strings", "Strings changed before they were passed on", sanitised.clone());
         r.register("closes", "Connections closed, by close code", closes.clone());
         r.register("messages", "WebSocket messages by direction", messages.clone());
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
@@ -159,6 +170,7 @@ impl Metrics {
             rejects: Code::ALL.iter().map(|c| (*c, rejects.get_or_create_owned(&code(c.info().name)))).collect(),
             closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create_owned(&code(c.info().name)))).collect(),
             stages: by_stage(&stages),
+            sanitised: ["controls", "html", "nfc"].map(|what| sanitised.get_or_create_owned(&Changed { what })),
             closes_abrupt: closes.get_or_create_owned(&code("abrupt")),
             closes_by_peer: closes.get_or_create_owned(&code("peer")),
             messages_in: messages.get_or_create_owned(&direction("in")),

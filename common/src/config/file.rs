@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use config::Value;
 
-use super::model::SchemaFile;
+use super::model::{SchemaFile, SignatureFile};
 use super::secret::Secret;
 use super::value::line;
 use crate::wire::scan::{Bounds, Scratch, scan};
@@ -56,6 +56,13 @@ impl Files<'_> {
         let json = serde_json::from_str(&text)
             .map_err(|e| format!("names a file that is not JSON, at line {}, column {}", e.line(), e.column()))?;
         Ok(SchemaFile { path, json: Arc::new(json) })
+    }
+
+    /// A file with signatures; what it says is judged where it is compiled.
+    pub(super) fn signatures(&self, value: &Value) -> Result<SignatureFile, String> {
+        let path = self.path(value)?;
+        let text = String::from_utf8(read(&path, MAX_FILE)?).map_err(|_| "names a file that is not UTF-8")?;
+        Ok(SignatureFile { path, text: text.into() })
     }
 
     /// A file with a JWK set; the keys themselves are judged where they are used.

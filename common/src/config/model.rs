@@ -12,6 +12,7 @@ use super::secret::Secret;
 use crate::control::key::PublicKey;
 use crate::ids::{NodeId, TypeName};
 use crate::stage::Stages;
+use crate::wire::field::FieldPath;
 
 /// The whole configuration of a process.
 #[derive(Debug, Clone)]
@@ -44,6 +45,10 @@ pub struct Config {
     pub operator: Vec<Operator>,
     /// What all types have in common.
     pub pipeline: Pipeline,
+    /// What attacks look like.
+    pub signatures: Signatures,
+    /// What a connection's score does.
+    pub anomaly: Anomaly,
     /// Logging.
     pub log: Log,
     /// The coordinator's own; a gateway only checks it.
@@ -491,8 +496,89 @@ pub struct MessageRule {
     pub versions: BTreeMap<u32, SchemaFile>,
     /// The member of a payload that names its version (default `version`).
     pub version_field: String,
+    /// Fields that hold HTML.
+    pub html: Vec<HtmlField>,
+    /// Fields that name files: relative, leading nowhere but down.
+    pub path_fields: Vec<FieldPath>,
+    /// What happens to control characters and overrides of the reading direction (default: taken out).
+    pub controls: Controls,
+    /// Strings are brought to Unicode's normal form C.
+    pub nfc: bool,
+    /// What a signature that fits does.
+    pub signatures: SignatureUse,
     /// Stages that do not refuse this type, only count and report.
     pub dry_run: Stages,
+}
+
+/// `message.NAME.html`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HtmlField {
+    /// Which.
+    pub field: FieldPath,
+    /// What is left of it.
+    pub mode: HtmlMode,
+}
+
+/// How a field with HTML is cleaned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HtmlMode {
+    /// Simple markup of text and links stay.
+    Basic,
+    /// Only text stays.
+    Strip,
+    /// Everything stays, as text.
+    Escape,
+}
+
+/// `message.NAME.controls`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Controls {
+    /// They are taken out.
+    Strip,
+    /// A message with one is refused.
+    Refuse,
+    /// They stay.
+    Keep,
+}
+
+/// `message.NAME.signatures`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignatureUse {
+    /// As each signature says.
+    AsWritten,
+    /// The message is refused, whatever the signature says.
+    Refuse,
+    /// None is looked for.
+    Off,
+}
+
+/// `[signatures]`
+#[derive(Debug, Clone)]
+pub struct Signatures {
+    /// The product's own are used (default true).
+    pub builtin: bool,
+    /// The operator's.
+    pub file: Option<SignatureFile>,
+}
+
+/// A file with signatures.
+#[derive(Debug, Clone)]
+pub struct SignatureFile {
+    /// Where it was read.
+    pub path: PathBuf,
+    /// What it says; not yet looked at.
+    pub text: Arc<str>,
+}
+
+/// `[anomaly]`: what a connection's score does. Evidence is added with its weight and halves every `half_life`.
+#[derive(Debug, Clone)]
+pub struct Anomaly {
+    /// In which time a score halves.
+    pub half_life: Duration,
+    /// From here on messages are refused until the score is below again.
+    pub restrict: u32,
+    /// From here on the connection ends.
+    pub disconnect: u32,
 }
 
 /// `operator.role`, each with everything that the ones before it may do.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::address::write_origin;
 use super::model::{
-    Config, Coordinator, CoordinatorConfig, Issuer, KeySource, Limit, Log, MessageRule, NamedLimit, OnLimit,
+    Config, Coordinator, CoordinatorConfig, HtmlField, Issuer, KeySource, Limit, Log, MessageRule, NamedLimit, OnLimit,
     OnStoreLoss, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
 };
-use super::section::{ALGORITHMS, PER, SCOPES};
+use super::section::{ALGORITHMS, CONTROLS, HTML, PER, SCOPES, SIGNATURES};
 use super::unit::{write_duration, write_rate, write_size};
 use crate::stage::Stage;
 
@@ -90,6 +90,13 @@ impl Config {
         limits(&mut page, self);
         page.head("[pipeline]");
         page.list("dry_run", self.pipeline.dry_run.iter().map(Stage::name));
+        page.head("[signatures]");
+        page.plain("builtin", self.signatures.builtin);
+        page.maybe("file", self.signatures.file.as_ref().map(|file| file.path.to_string_lossy()));
+        page.head("[anomaly]");
+        page.time("half_life", self.anomaly.half_life);
+        page.plain("restrict", self.anomaly.restrict);
+        page.plain("disconnect", self.anomaly.disconnect);
         self.room.iter().for_each(|rule| room(&mut page, rule));
         for (name, rule) in &self.message {
             page.head(format_args!("[message.{}]", quote(name.as_str())));
@@ -322,5 +329,16 @@ fn message(page: &mut Page, rule: &MessageRule) {
     } else {
         page.text("version_field", &rule.version_field);
     }
+    let html = rule.html.iter().map(|HtmlField { field, mode }| format!("{field}:{}", named(HTML, *mode)));
+    page.list("html", html);
+    page.list("path_fields", rule.path_fields.iter().map(ToString::to_string));
+    page.text("controls", named(CONTROLS, rule.controls));
+    page.plain("nfc", rule.nfc);
+    page.text("signatures", named(SIGNATURES, rule.signatures));
     page.list("dry_run", rule.dry_run.iter().map(Stage::name));
+}
+
+/// What a choice is called in the configuration.
+fn named<T: PartialEq>(names: &[(&'static str, T)], value: T) -> &'static str {
+    names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
 }

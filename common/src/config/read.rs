@@ -12,7 +12,7 @@ use super::value::kind;
 static EMPTY: LazyLock<Map<String, Value>> = LazyLock::new(Map::new);
 
 /// Keys of the contract that this version does not enforce: an option that does nothing would be a defect.
-const LATER: &[&str] = &["html", "path_fields", "webhook"];
+const LATER: &[&str] = &["webhook"];
 
 /// One table. Whatever in it was not asked for when this is dropped is refused as unknown.
 pub(super) struct Section<'t> {

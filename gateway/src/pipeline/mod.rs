@@ -1,4 +1,5 @@
-//! What a message has to pass, in this order: size · flow · decode · csrf · role · rate · schema.
+//! What a message has to pass, in this order: size · flow · decode · csrf · role · rate · schema ·
+//! signatures · sanitise → score.
 //!
 //! One list of plain functions ([`stages`]): no `await`, no clock, no I/O. What is decided here is decided from the
 //! compiled [`Policy`], the connection's own [`ConnState`], and the arguments. The cheapest refusals come first, and
@@ -47,6 +48,15 @@ pub mod buckets;
 
 /// Whether the payload has the declared form.
 pub mod schema;
+
+/// Whether the payload looks like an attack.
+pub mod signature;
+
+/// What strings may hold, and what is taken out of them.
+pub mod sanitise;
+
+/// What the connection has done lately.
+pub mod score;
 
 /// What the message asks for.
 pub mod action;
@@ -117,7 +127,7 @@ pub struct Scratch {
     spare: payload::Spare,
 }
 
-/// What one connection carries through its life: 120 bytes, 16 for each limit of its own that it met, and the answers of
+/// What one connection carries through its life: 128 bytes, 16 for each limit of its own that it met, and the answers of
 /// conditions that it was held against.
 #[derive(Debug, Default)]
 pub struct ConnState {
@@ -128,6 +138,8 @@ pub struct ConnState {
     rates: rate::Used,
     /// What conditions answered; to be forgotten when the token changes.
     pub memo: role::Memo,
+    /// What it has done lately; made when there is something to remember.
+    pub score: Option<Box<score::Score>>,
 }
 
 /// What the pipeline decided.
@@ -164,6 +176,8 @@ pub struct Passed<'m> {
     pub message: ClientMessage<'m>,
     /// What it asks for.
     pub action: Action<'m>,
+    /// What was changed in its payload.
+    pub cleaned: sanitise::Cleaned,
 }
 
 impl fmt::Debug for Passed<'_> {

@@ -78,6 +78,11 @@ impl<'m> Payload<'m> {
         self.edits.push((item.range(), text));
     }
 
+    /// Nothing is replaced after all.
+    pub fn forget(&mut self) {
+        self.edits.clear();
+    }
+
     /// Carries out what was replaced, and checks the result as a message of at most `max` bytes is checked.
     ///
     /// # Errors

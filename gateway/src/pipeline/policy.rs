@@ -14,6 +14,8 @@ use portcullis_common::wire::scan::Bounds;
 use super::action::Builtin;
 use super::rate::{Allowance, NamedRule};
 use super::schema::Schemas;
+use super::score::Thresholds;
+use super::signature::book::Book;
 use super::{REFUSALS_PER_MINUTE, csrf, flow, rate};
 use crate::route::condition::Condition;
 use crate::route::rooms::RoomBook;
@@ -33,6 +35,10 @@ pub struct Policy {
     pub rooms: RoomBook,
     /// `[limit.NAME]` with names of the operator's.
     pub(super) limits: Vec<NamedRule>,
+    /// What attacks look like.
+    pub(super) signatures: Book,
+    /// What a connection's score does.
+    pub(super) anomaly: Thresholds,
     /// Where counts are kept that connections share.
     pub(super) allowance: Arc<dyn Allowance>,
     /// Stages that only note, for what has no type.
@@ -98,6 +104,7 @@ impl Policy {
                 kinds.insert(name, builtin_policy(config, builtin));
             }
         }
+        let signatures = Book::compile(&config.signatures).map_err(|p| problems.extend(p)).unwrap_or_default();
         let Some(rooms) = rooms.filter(|_| problems.is_empty()) else { return Err(problems) };
         let per_minute = Rate { count: REFUSALS_PER_MINUTE, period: Duration::from_secs(60) };
         let size = &config.size;
@@ -117,6 +124,8 @@ impl Policy {
             kinds,
             rooms,
             limits: config.limit.named.iter().map(|(name, rule)| NamedRule::new(name, rule, &config.auth)).collect(),
+            signatures,
+            anomaly: Thresholds::new(&config.anomaly),
             allowance,
             dry: config.pipeline.dry_run,
             serial,
@@ -141,6 +150,12 @@ impl Policy {
     #[must_use]
     pub fn schemas(&self) -> usize {
         self.kinds.values().map(|kind| kind.schema.len()).sum()
+    }
+
+    /// How many signatures there are; for `/health`.
+    #[must_use]
+    pub fn signatures(&self) -> usize {
+        self.signatures.len()
     }
 
     /// The rules of a type.

@@ -5,6 +5,7 @@
 //! [`Halt::Hard`] is what nobody could carry further, and is refused all the same.
 
 use portcullis_common::stage::{Stage, Stages};
+use portcullis_common::wire::code::Code;
 use portcullis_common::wire::envelope::{ClientMessage, Refused};
 use portcullis_common::wire::reject::Reject;
 
@@ -13,7 +14,10 @@ use super::payload::Payload;
 use super::policy::{Policy, TypePolicy};
 use super::rate::Key;
 use super::role::Terms;
-use super::{ConnState, Frame, Now, Passed, Scratch, Who, action, csrf, decode, flow, rate, role, schema, size};
+use super::{
+    ConnState, Frame, Now, Passed, Scratch, Who, action, csrf, decode, flow, rate, role, sanitise, schema, score,
+    signature, size,
+};
 
 /// What looks at one decoded message.
 type Check = for<'r, 'm> fn(&mut Run<'r, 'm>) -> Result<(), Halt>;
@@ -23,10 +27,14 @@ type Check = for<'r, 'm> fn(&mut Run<'r, 'm>) -> Result<(), Halt>;
 const LIST: &[(Stage, Check)] = &[
     (Stage::Size, size::check),
     (Stage::Decode, decode::fresh),
+    (Stage::Score, score::gate),
     (Stage::Csrf, csrf::check),
     (Stage::Role, role::check),
     (Stage::Rate, rate::check),
     (Stage::Schema, schema::check),
+    (Stage::Signatures, signature::check),
+    (Stage::Sanitise, sanitise::check),
+    (Stage::Score, score::check),
 ];
 
 /// One message on its way, and all that a stage may look at.
@@ -51,6 +59,10 @@ pub struct Run<'r, 'm> {
     pub address: Address,
     /// What the room's rule says about it; known from [`role`] on.
     pub terms: Terms<'m>,
+    /// What speaks against the connection.
+    pub found: score::Found,
+    /// What was changed in the payload.
+    pub cleaned: sanitise::Cleaned,
     /// What dry runs would have refused.
     pub(super) notes: &'r mut Vec<Note>,
 }
@@ -126,28 +138,74 @@ pub(super) fn run<'m>(
         heed(Stage::Flow, taken, policy.dry, notes).map_err(early(Stage::Flow))?;
     }
     let decoded = decode::decode(frame, policy.bounds(), policy.frame, scratch).map_err(|Refused { reject, id }| {
-        if policy.runs(Stage::Flow) && reject.code == portcullis_common::wire::code::Code::Malformed {
+        if policy.runs(Stage::Flow) && reject.code == Code::Malformed {
             flow::charge_malformed(&policy.flow, &mut state.flow, now);
         }
-        Stopped { stage: Stage::Decode, halt: Halt::Hard(reject), id }
+        let shown =
+            score::Shown { found: score::Found::default(), address: &Address::Nowhere, refused: Some(reject.code) };
+        let over = settle(policy, &mut state.score, shown, policy.dry, now, notes);
+        Stopped { stage: Stage::Decode, halt: Halt::Hard(over.err().unwrap_or(reject)), id }
     })?;
     let kind = policy.kind(&decoded.message.kind);
     let dry = kind.map_or(policy.dry, |kind| kind.dry);
     let decode::Decoded { message, payload } = decoded;
     let (address, terms) = (Address::Nowhere, Terms::default());
-    let mut run = Run { policy, kind, state, who, now, len, message, payload, address, terms, notes };
-    for (stage, check) in LIST {
-        if policy.runs(*stage) {
-            let answer = check(&mut run);
-            if let Err(halt) = heed(*stage, answer, dry, run.notes) {
-                return Err(Stopped { stage: *stage, halt, id: run.message.id });
-            }
+    let (found, cleaned) = Default::default();
+    let mut run = Run { policy, kind, state, who, now, len, message, payload, address, terms, found, cleaned, notes };
+    let halted = walk(&mut run, dry).err();
+    let Run { kind, state, mut message, payload, address, terms, found, cleaned, notes, .. } = run;
+    let refused = match &halted {
+        // it comes again, and is looked at then
+        Some((_, Halt::Park(_))) | None => None,
+        Some((_, Halt::Reject(reject) | Halt::Hard(reject))) => Some(reject.code),
+    };
+    if !matches!(halted, Some((_, Halt::Park(_)))) {
+        let shown = score::Shown { found, address: &address, refused };
+        if let Err(over) = settle(policy, &mut state.score, shown, dry, now, notes) {
+            return Err(Stopped { stage: Stage::Score, halt: Halt::Hard(over), id: message.id });
         }
     }
-    let Run { kind, mut message, payload, address, terms, .. } = run;
+    if let Some((stage, halt)) = halted {
+        return Err(Stopped { stage, halt, id: message.id });
+    }
     message.payload = payload.raw();
     match action::action(kind, &message, address, terms) {
-        Ok(action) => Ok(Passed { message, action }),
+        Ok(action) => Ok(Passed { message, action, cleaned }),
         Err(reject) => Err(Stopped { stage: Stage::Schema, halt: Halt::Hard(reject), id: message.id }),
+    }
+}
+
+/// Through the list, to the first stage that halts.
+fn walk(run: &mut Run<'_, '_>, dry: Stages) -> Result<(), (Stage, Halt)> {
+    for (stage, check) in LIST {
+        if run.policy.runs(*stage) {
+            let answer = check(run);
+            heed(*stage, answer, dry, run.notes).map_err(|halt| (*stage, halt))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes in what a message has shown.
+///
+/// # Errors
+/// What ends the connection, where the score is too high and its stage not in `dry_run`.
+fn settle(
+    policy: &Policy,
+    score: &mut Option<Box<score::Score>>,
+    shown: score::Shown<'_>,
+    dry: Stages,
+    now: Now,
+    notes: &mut Vec<Note>,
+) -> Result<(), Reject> {
+    if !policy.runs(Stage::Score) {
+        return Ok(());
+    }
+    match score::settle(&policy.anomaly, score, shown, now) {
+        Err(reject) if dry.has(Stage::Score) => {
+            notes.push(Note { stage: Stage::Score, reject });
+            Ok(())
+        }
+        other => other,
     }
 }

@@ -81,7 +81,7 @@ pub enum Outcome {
 /// # Errors
 /// The refusal, where the route does not allow it.
 pub fn dispatch(session: &mut Session, passed: Passed<'_>, turn: &mut Turn<'_, '_>) -> Result<Next, Reject> {
-    let Passed { message, action } = passed;
+    let Passed { message, action, .. } = passed;
     let id = message.id.as_deref().map(Box::from);
     match action {
         Action::HealthCheck => {

@@ -26,7 +26,7 @@ use super::resume::{self, Grant};
 use crate::admit::auth::Identity;
 use crate::admit::subprotocol::Protocol;
 use crate::bus;
-use crate::events::{DryRun, Ended, MessageRejected};
+use crate::events::{DryRun, Ended, MessageRejected, MessageSanitised};
 use crate::frame::{Event, Limits, Opcode, encode};
 use crate::pipeline::{self, ConnState, Frame, Now, Verdict, Who};
 use crate::route::rooms::Subject;
@@ -236,6 +236,9 @@ impl Session {
                 return self.refuse_at(Some(Stage::Rate), &reject.retry(PARKED), None, turn);
             }
         };
+        if passed.cleaned.any() {
+            MessageSanitised { session: turn.peer.sid, cleaned: passed.cleaned }.emit(&node.metrics);
+        }
         let id = passed.message.id.clone();
         match route::dispatch(self, passed, turn) {
             Ok(next) => next,

@@ -5,13 +5,28 @@ use std::collections::BTreeMap;
 use config::{Value, ValueKind};
 
 use super::super::file::Files;
-use super::super::model::{Limit, MessageRule, Route, SchemaFile, UserReach};
+use super::super::model::{
+    Controls, HtmlField, HtmlMode, Limit, MessageRule, Route, SchemaFile, SignatureUse, UserReach,
+};
 use super::super::read::Section;
 use super::super::unit::{length, rate};
 use super::super::value::{boolean, choice, integer, line, text, type_name};
 use super::pipeline::dry_run;
 use super::roles;
 use crate::ids::TypeName;
+use crate::wire::field::FieldPath;
+
+/// `html = ["field:mode"]`
+pub(in super::super) const HTML: &[(&str, HtmlMode)] =
+    &[("basic", HtmlMode::Basic), ("strip", HtmlMode::Strip), ("escape", HtmlMode::Escape)];
+
+/// `controls`
+pub(in super::super) const CONTROLS: &[(&str, Controls)] =
+    &[("strip", Controls::Strip), ("refuse", Controls::Refuse), ("keep", Controls::Keep)];
+
+/// `signatures`
+pub(in super::super) const SIGNATURES: &[(&str, SignatureUse)] =
+    &[("as_written", SignatureUse::AsWritten), ("refuse", SignatureUse::Refuse), ("off", SignatureUse::Off)];
 
 /// Types of the protocol itself: their meaning is not configurable.
 pub(in super::super) const RESERVED: &[&str] = &[
@@ -64,9 +79,43 @@ fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
         s.report().refuse_together(&[&s.key("versions")], &s.key("version_field"), "does nothing without `versions`");
     }
     let version_field = version_field.unwrap_or_else(|| "version".to_owned());
+    let html = s.list("html", html).unwrap_or_default();
+    let path_fields = s.list("path_fields", |v| FieldPath::parse(text(v)?)).unwrap_or_default();
+    let fields: Vec<&FieldPath> = html.iter().map(|html| &html.field).collect();
+    super::once(&fields, &s.key("html"), s.report());
+    super::once(&path_fields, &s.key("path_fields"), s.report());
+    let controls = s.or("controls", Controls::Strip, choice(CONTROLS));
+    let nfc = s.or("nfc", false, boolean);
+    let signatures = s.or("signatures", SignatureUse::AsWritten, choice(SIGNATURES));
     let dry_run = dry_run(&mut s);
     let route = route?;
-    Some(MessageRule { roles, route, echo, rate, max_size, condition, schema, versions, version_field, dry_run })
+    Some(MessageRule {
+        roles,
+        route,
+        echo,
+        rate,
+        max_size,
+        condition,
+        schema,
+        versions,
+        version_field,
+        html,
+        path_fields,
+        controls,
+        nfc,
+        signatures,
+        dry_run,
+    })
+}
+
+/// `html = ["text", "note:strip"]`
+fn html(value: &Value) -> Result<HtmlField, String> {
+    let written = text(value)?;
+    let (path, mode) = match written.split_once(':') {
+        None => (written, HtmlMode::Basic),
+        Some((path, mode)) => (path, choice(HTML)(&Value::new(None, mode))?),
+    };
+    Ok(HtmlField { field: FieldPath::parse(path)?, mode })
 }
 
 /// `versions = ["2:schemas/chat-2.json"]`

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub(super) use auth::{ALGORITHMS, shortest_secret};
 pub(super) use limit::{PER, SCOPES};
-pub(super) use message::RESERVED;
+pub(super) use message::{CONTROLS, HTML, RESERVED, SIGNATURES};
 
 use super::error::Report;
 use super::file::Files;
@@ -35,7 +35,7 @@ mod message;
 /// `[[operator]]`
 mod operator;
 
-/// `[pipeline]`
+/// `[pipeline] [signatures] [anomaly]`
 mod pipeline;
 
 /// Every top-level key.
@@ -54,6 +54,8 @@ pub(super) const SECTIONS: &[&str] = &[
     "message",
     "operator",
     "pipeline",
+    "signatures",
+    "anomaly",
     "log",
     "coordinator",
 ];
@@ -83,6 +85,8 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         csrf: session::csrf(root.child("csrf")),
         limit: limit::limits(root.child("limit")),
         pipeline: pipeline::pipeline(root.child("pipeline")),
+        signatures: pipeline::signatures(root.child("signatures"), files),
+        anomaly: pipeline::anomaly(root.child("anomaly")),
         room: room::rooms(&mut root),
         message: message::messages(&mut root, files),
         operator: operator::operators(&mut root),

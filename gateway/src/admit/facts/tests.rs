@@ -123,6 +123,8 @@ pub(in crate::admit) fn config() -> Config {
             listen: "127.0.0.1:9091".parse().unwrap(),
             lease: Duration::from_secs(10),
         },
+        signatures: Signatures { builtin: true, file: None },
+        anomaly: Anomaly { half_life: Duration::from_secs(60), restrict: 100, disconnect: 250 },
         pipeline: Pipeline { dry_run: portcullis_common::stage::Stages::NONE },
         log: Log { filter: "info".into(), json: true },
         dev: false,

@@ -106,6 +106,11 @@ fn a_version_chooses_its_schema_and_an_unknown_one_none() {
         schema,
         versions: [(2, of(2)), (30, of(30))].into(),
         version_field: "v".to_owned(),
+        html: vec![],
+        path_fields: vec![],
+        controls: portcullis_common::config::model::Controls::Keep,
+        nfc: false,
+        signatures: portcullis_common::config::model::SignatureUse::Off,
         dry_run: portcullis_common::stage::Stages::NONE,
     };
     let judge = |schemas: &Schemas, text: &str| {

@@ -17,6 +17,9 @@ use super::*;
 /// The simplest messages.
 mod basics;
 
+/// Signatures, sanitising, the score.
+mod inspection;
+
 /// Limits with names of the operator's, conditions, schemas, dry runs.
 mod rules;
 

