@@ -52,6 +52,11 @@ route = "user"
 users = "same_tenant"
 rate = "7/h"
 max_size = 1000
+html = ["text", "a.b[]:escape", "$[].x:strip"]
+path_fields = ["files[].name"]
+controls = "refuse"
+nfc = true
+signatures = "off"
 schema = "object.json"
 versions = ["1:object.json", "20:object.json"]
 version_field = "v"
@@ -68,6 +73,13 @@ issuers = ["b"]
 dry_run = true
 [pipeline]
 dry_run = ["csrf"]
+[signatures]
+builtin = false
+file = "object.json"
+[anomaly]
+half_life = "90s"
+restrict = 7
+disconnect = 8
 [message.chat]
 roles = ["*"]
 route = "room"
@@ -163,6 +175,7 @@ fn example_directory() -> TempDir {
         ("secret", "keys/secret"),
         ("object.json", "schemas/chat.json"),
         ("object.json", "schemas/chat-2.json"),
+        ("object.json", "signatures.toml"),
     ];
     for (from, to) in copies {
         std::fs::copy(at(from), at(to)).unwrap();

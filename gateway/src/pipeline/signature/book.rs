@@ -1,6 +1,7 @@
 //! Signatures, compiled: one set of patterns, looked for in one pass over each string, in linear time.
 
 use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use portcullis_common::config::model::Signatures;
 use portcullis_common::wire::field::FieldPath;
@@ -76,16 +77,23 @@ pub struct Signature {
     pub fields: Vec<FieldPath>,
 }
 
-/// All signatures of a policy.
+/// All signatures of a policy; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Book(Arc<Pages>);
+
 #[derive(Default)]
-pub struct Book {
+struct Pages {
     set: Option<RegexSet>,
     list: Vec<Signature>,
 }
 
+/// The product's own, compiled once a process.
+static OWN: LazyLock<Result<Book, Vec<String>>> =
+    LazyLock::new(|| parse(BUILTIN).map_err(|why| vec![why]).and_then(Book::of));
+
 impl fmt::Debug for Book {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Book").field("signatures", &self.list.len()).finish()
+        f.debug_struct("Book").field("signatures", &self.len()).finish()
     }
 }
 
@@ -95,14 +103,13 @@ impl Book {
     /// # Errors
     /// What is wrong: the key path and a sentence each, with the signature's id.
     pub fn compile(config: &Signatures) -> Result<Self, Vec<(String, String)>> {
-        let mut written = Vec::new();
-        if config.builtin {
-            written.extend(parse(BUILTIN).map_err(|why| vec![("signatures.builtin".to_owned(), why)])?);
-        }
-        if let Some(file) = &config.file {
-            written.extend(parse(&file.text).map_err(|why| vec![("signatures.file".to_owned(), why)])?);
-        }
-        Self::of(written).map_err(|all| all.into_iter().map(|why| ("signatures.file".to_owned(), why)).collect())
+        let at = |key: &'static str| move |all: Vec<String>| all.into_iter().map(|why| (key.to_owned(), why)).collect();
+        let Some(file) = &config.file else {
+            return if config.builtin { OWN.clone().map_err(at("signatures.builtin")) } else { Ok(Self::default()) };
+        };
+        let mut written = if config.builtin { parse(BUILTIN).unwrap_or_default() } else { Vec::new() };
+        written.extend(parse(&file.text).map_err(|why| vec![("signatures.file".to_owned(), why)])?);
+        Self::of(written).map_err(at("signatures.file"))
     }
 
     fn of(written: Vec<Written>) -> Result<Self, Vec<String>> {
@@ -135,7 +142,7 @@ impl Book {
         }
         let list: Result<Vec<Signature>, String> = written.into_iter().map(Written::signature).collect();
         match (list, problems.is_empty()) {
-            (Ok(list), true) => Ok(Self { set: Some(set), list }),
+            (Ok(list), true) => Ok(Self(Arc::new(Pages { set: Some(set), list }))),
             (Err(why), _) => Err(vec![why]),
             _ => Err(problems),
         }
@@ -144,19 +151,19 @@ impl Book {
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.list.len()
+        self.0.list.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.0.list.is_empty()
     }
 
     /// The signatures that fit a text. Cost: one pass; a second only where something fits.
     pub fn find<'b>(&'b self, text: &str) -> impl Iterator<Item = &'b Signature> + use<'b> {
-        let found = self.set.as_ref().filter(|set| set.is_match(text)).map(|set| set.matches(text));
-        found.into_iter().flatten().filter_map(|n| self.list.get(n))
+        let found = self.0.set.as_ref().filter(|set| set.is_match(text)).map(|set| set.matches(text));
+        found.into_iter().flatten().filter_map(|n| self.0.list.get(n))
     }
 }
 
