@@ -73,6 +73,7 @@ pub struct TypePolicy {
 
 /// Whether the gateway itself answers.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each type of the configuration")]
 pub enum Body {
     /// It does.
     Builtin(Builtin),

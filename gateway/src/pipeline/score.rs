@@ -175,7 +175,7 @@ impl Score {
                 self.switches = 6;
                 found.add(What::TypeSwitching, 4.0);
             }
-        } else if self.messages % 8 == 0 {
+        } else if self.messages.is_multiple_of(8) {
             self.switches = self.switches.saturating_sub(1);
         }
         let len = u32::try_from(len).unwrap_or(u32::MAX);
