@@ -110,6 +110,14 @@ def register(check):
         schema = json.loads((CHART / "values.schema.json").read_text())
         compare(yaml.safe_load((CHART / "values.yaml").read_text()), schema, schema["$defs"], "")
 
+    @check("chart: every section of the configuration is the chart's or the values'")
+    def _():
+        example = (ROOT / "portcullis.example.toml").read_text()
+        sections = set(re.findall(r"^#?\[+([a-z]+)", example, re.MULTILINE))
+        schema = json.loads((CHART / "values.schema.json").read_text())
+        free = set(schema["properties"]["config"]["properties"])
+        assert free | {"node", "listen", "tls", "store", "coordinator"} == sections, free ^ sections
+
     @check("chart: a release of the longest legal name has legal names")
     def _():
         for one in render(load("in-chart-redis"), release="a" * 53):
