@@ -24,6 +24,8 @@ pub mod finding;
 pub mod histogram;
 /// What the kernel says about the server's process.
 pub mod proc;
+/// What Redis counts, and its own publish and subscribe.
+pub mod redis;
 /// A one-shot HTTP GET.
 pub mod scrape;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use portcullis_bench::Outcome;
 use portcullis_bench::driver::{self, Run};
-use portcullis_bench::scenario::{churn, echo, fanout, handshake, hostile, idle};
+use portcullis_bench::scenario::{churn, echo, fanout, handshake, hostile, idle, relay, storm};
 
 #[derive(Parser)]
 #[command(version, about = "Load generator and benchmark driver of Portcullis")]
@@ -40,6 +40,10 @@ enum Scenario {
     Healthy(hostile::Healthy),
     /// Slow handshakes and slow readers.
     Attack(hostile::attack::Attack),
+    /// From node to node, beside Redis alone.
+    Relay(relay::Relay),
+    /// Clients that lose their node and come back.
+    Storm(storm::Storm),
 }
 
 fn play(scenario: &Scenario) -> Outcome<()> {
@@ -51,6 +55,8 @@ fn play(scenario: &Scenario) -> Outcome<()> {
         Scenario::Churn(options) => churn::run(options),
         Scenario::Healthy(options) => hostile::run(options),
         Scenario::Attack(options) => hostile::attack::run(options),
+        Scenario::Relay(options) => relay::run(options),
+        Scenario::Storm(options) => storm::run(options),
     }
 }
 

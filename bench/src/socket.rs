@@ -122,6 +122,11 @@ impl Net {
         self.route.target.to_string()
     }
 
+    /// From now on sockets go to another server.
+    pub fn aim_at(&mut self, target: SocketAddr) {
+        self.route.target = target;
+    }
+
     /// Starts a connection that will send `head` once it stands. `receive_buffer` bounds what the kernel takes in for
     /// a reader that never reads.
     ///

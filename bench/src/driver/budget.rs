@@ -1,4 +1,4 @@
-//! The figures that the design promises for one node.
+//! The figures that the design promises.
 
 use std::fmt;
 
@@ -41,7 +41,12 @@ pub fn of(id: &str) -> Option<Budget> {
         "echo.w8.ratio" => Budget::AtMost(4.0),
         "churn.rss_growth" => Budget::AtMost(5.0),
         "churn.descriptors" | "churn.gauge" | "hostile.harmed" => Budget::AtMost(0.0),
-        "hostile.p99_ratio" => Budget::AtMost(3.0),
+        "hostile.p99_ratio" | "storm.p99_ratio" => Budget::AtMost(3.0),
+        "storm.harmed" | "storm.missing" => Budget::AtMost(0.0),
+        "storm.back" | "relay.busiest" => Budget::AtMost(20.0),
+        "storm.redis_peak" => Budget::AtMost(10_000.0),
+        "relay.p99_ratio" | "relay.handshake_scripts" => Budget::AtMost(2.0),
+        "relay.redis_growth" => Budget::AtMost(1.1),
         id if id.starts_with("fanout.") && id.ends_with(".lost") => Budget::AtMost(0.0),
         id if id.starts_with("fanout.") && id.ends_with(".vs.uws") && !id.starts_with("fanout.100.") => {
             Budget::AtMost(1.15)

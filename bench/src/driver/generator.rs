@@ -1,16 +1,16 @@
 //! A generator process: this binary again, on the other CPU.
 
 use std::io::{BufRead, BufReader, Lines, Write};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::plan::ED25519_FILE;
-use super::server::Server;
+use super::server::{Server, pinned};
 use super::{Run, say};
+use crate::Outcome;
 use crate::finding::Finding;
-use crate::{Outcome, proc};
 
 /// A running generator. Killed by its process id when dropped.
 #[derive(Debug)]
@@ -27,13 +27,7 @@ impl Generator {
     /// The process can't be started.
     pub fn start(options: &Run, server: &Server, arguments: &[String], name: &str) -> Outcome<Self> {
         let me = std::env::current_exe()?;
-        let mut command = if proc::can_pin() {
-            let mut command = Command::new("taskset");
-            command.arg("-c").arg(options.generator_cpu.to_string()).arg(me);
-            command
-        } else {
-            Command::new(me)
-        };
+        let mut command = pinned(options.generator_cpu, options.realtime, &me);
         command.arg("gen");
         for argument in arguments {
             if argument == ED25519_FILE {

@@ -13,6 +13,8 @@ use crate::{Outcome, proc};
 
 /// The figures that the design promises.
 pub mod budget;
+/// Several nodes over one Redis.
+pub mod fleet;
 /// A generator process.
 pub mod generator;
 /// What is played in which size.
@@ -57,6 +59,10 @@ pub struct Run {
     /// CPU of the generators.
     #[arg(long, default_value_t = 1)]
     pub generator_cpu: usize,
+    /// Servers and generators run before all ordinary work of the machine (SCHED_FIFO; needs root and `chrt`): for
+    /// machines that do other work too.
+    #[arg(long)]
+    pub realtime: bool,
     /// A missed budget is a failure too.
     #[arg(long)]
     pub strict: bool,
@@ -77,10 +83,15 @@ pub enum What {
     Churn,
     /// Healthy beside hostile.
     Hostile,
+    /// From node to node, beside Redis alone.
+    Relay,
+    /// Fifteen thousand clients lose their node.
+    Storm,
 }
 
 impl What {
-    const ALL: [Self; 6] = [Self::Idle, Self::Handshake, Self::Echo, Self::Fanout, Self::Churn, Self::Hostile];
+    const ALL: [Self; 8] =
+        [Self::Idle, Self::Handshake, Self::Echo, Self::Fanout, Self::Churn, Self::Hostile, Self::Relay, Self::Storm];
 
     fn name(self) -> &'static str {
         match self {
@@ -90,6 +101,8 @@ impl What {
             Self::Fanout => "fanout",
             Self::Churn => "churn",
             Self::Hostile => "hostile",
+            Self::Relay => "relay",
+            Self::Storm => "storm",
         }
     }
 }
@@ -178,7 +191,8 @@ fn machine(depth: Depth) -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split_whitespace().next().unwrap_or("unknown");
     let pinned = if proc::can_pin() { "server and generator pinned to a CPU each" } else { "nothing pinned" };
-    format!("{depth:?} run; {cpus} CPUs, load average {load} before the run; {pinned}; one worker; memory store.")
+    let store = "memory store, but for `relay` and `storm`, whose nodes share a Redis on the server's CPU";
+    format!("{depth:?} run; {cpus} CPUs, load average {load} before the run; {pinned}; one worker; {store}.")
 }
 
 fn row(outcome: Result<Finding, String>, command: &str) -> Row {
@@ -191,6 +205,13 @@ fn one(options: &Run, folder: &Path, what: What, depth: Depth, found: &mut Vec<F
     let ports = Ports { public: address(options.port), private: address(options.port + 1) };
     for (n, play) in plan::of(what, depth).into_iter().enumerate() {
         let name = format!("{}-{n}", what.name());
+        if let Play::Relay(_) | Play::Storm { .. } = play {
+            fleet::play(options, folder, &name, &play, &mut |finding: Finding| {
+                say(&format!("   {}: {} {}", finding.id, finding.value, finding.unit));
+                found.push(finding);
+            })?;
+            continue;
+        }
         let server = Server::gateway(options, folder, &name, ports)?;
         let mut take = |finding: Finding| {
             say(&format!("   {}: {} {}", finding.id, finding.value, finding.unit));
@@ -201,6 +222,7 @@ fn one(options: &Run, folder: &Path, what: What, depth: Depth, found: &mut Vec<F
             Play::Hostile { healthy, attack, quiet, up } => {
                 generator::hostile(options, &server, (healthy, attack), (*quiet, *up), &mut take)?;
             }
+            Play::Relay(_) | Play::Storm { .. } => {}
         }
         drop(server);
         if what != What::Fanout {
@@ -210,7 +232,7 @@ fn one(options: &Run, folder: &Path, what: What, depth: Depth, found: &mut Vec<F
             let server = Server::peer(options, folder, peer, command, ports)?;
             let mut arguments = match &play {
                 Play::Alone(arguments) => arguments.clone(),
-                Play::Hostile { .. } => continue,
+                _ => continue,
             };
             arguments.extend(["--id".to_owned(), format!("fanout-{peer}")]);
             let mut named = |finding: Finding| take(Finding { what: format!("{peer}: {}", finding.what), ..finding });

@@ -49,6 +49,17 @@ pub enum Play {
         /// Length of the measured attack.
         up: f64,
     },
+    /// Two nodes and one generator.
+    Relay(Vec<String>),
+    /// Three nodes, one of which is killed.
+    Storm {
+        /// Arguments of the healthy clients, on a node that stays.
+        healthy: Vec<String>,
+        /// Arguments of those that lose theirs.
+        storm: Vec<String>,
+        /// Length of the quiet phase, in seconds.
+        quiet: f64,
+    },
 }
 
 /// Stands for the EdDSA key's path until the driver knows it.
@@ -95,6 +106,18 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
             depth.pick("2", "2", "4")
         )),
         What::Hostile => hostile(depth),
+        What::Relay => {
+            let (rounds, seconds) = (depth.pick("3", "11", "21"), depth.pick("0.7", "2", "4"));
+            vec![Play::Relay(words(&format!("relay --rounds {rounds} --seconds {seconds}")))]
+        }
+        What::Storm => vec![Play::Storm {
+            healthy: words(&format!("healthy --clients {}", depth.pick("300", "1000", "1000"))),
+            storm: words(&format!(
+                "storm --prefix storm --first-source 300 --sources 32 --clients {}",
+                depth.pick("2000", "15000", "15000")
+            )),
+            quiet: if depth == Depth::Quick { 3.0 } else { 10.0 },
+        }],
     }
 }
 

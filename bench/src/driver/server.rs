@@ -1,6 +1,7 @@
 //! The server under test: a gateway with its own configuration, or a peer for comparison. Killed by its process id
 //! when dropped.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::Run;
+use crate::redis::Redis;
 use crate::{Outcome, clock, proc, scrape};
 
 /// Where a server listens.
@@ -40,7 +42,7 @@ const ED25519_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIE
 const ED25519_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
 
 /// One worker, limits out of the way, one room pattern, one message type: what the scenarios need and no more.
-fn config(ports: Ports, folder: &Path) -> String {
+fn config(ports: Ports, folder: &Path, id: &str, store: &str) -> String {
     let (public, private, folder) = (ports.public, ports.private, folder.display());
     // the most that the configuration accepts: policy runs, and never refuses
     let limits: String = ["connect", "message", "login", "control"]
@@ -49,7 +51,7 @@ fn config(ports: Ports, folder: &Path) -> String {
     format!(
         r#"# written by portcullis-bench
 [node]
-id = "bench"
+id = "{id}"
 workers = 1
 
 [listen]
@@ -66,7 +68,7 @@ mode = "off"
 missing = "allow"
 
 [store]
-url = "memory:"
+{store}
 
 [log]
 filter = "warn"
@@ -105,14 +107,22 @@ burst = "1GiB"
     )
 }
 
-fn pinned(cpu: usize, program: &Path) -> Command {
-    if proc::can_pin() {
-        let mut command = Command::new("taskset");
-        command.arg("-c").arg(cpu.to_string()).arg(program);
-        command
-    } else {
-        Command::new(program)
+/// A program on a CPU of its own, where there are several; with `realtime` before everything else on it.
+#[must_use]
+pub fn pinned(cpu: usize, realtime: bool, program: &Path) -> Command {
+    let mut words: Vec<OsString> = Vec::new();
+    if realtime {
+        // sched(7): SCHED_FIFO, above all ordinary work
+        words.extend(["chrt", "-f", "10"].map(OsString::from));
     }
+    if proc::can_pin() {
+        words.extend(["taskset".into(), "-c".into(), cpu.to_string().into()]);
+    }
+    words.push(program.into());
+    let mut words = words.into_iter();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    command
 }
 
 impl Server {
@@ -121,12 +131,20 @@ impl Server {
     /// # Errors
     /// It can't be started, ends by itself, or is not ready after 15 s.
     pub fn gateway(options: &Run, folder: &Path, name: &str, ports: Ports) -> Outcome<Self> {
+        Self::node(options, folder, name, ports, ("bench", "url = \"memory:\""))
+    }
+
+    /// The same under an id, with what `[store]` says.
+    ///
+    /// # Errors
+    /// As [`Server::gateway`].
+    pub fn node(options: &Run, folder: &Path, name: &str, ports: Ports, (id, store): (&str, &str)) -> Outcome<Self> {
         let folder = fs::canonicalize(folder)?;
-        let file = folder.join("gateway.toml");
-        fs::write(&file, config(ports, &folder))?;
+        let file = folder.join(format!("gateway-{id}.toml"));
+        fs::write(&file, config(ports, &folder, id, store))?;
         let binary = fs::canonicalize(&options.gateway)
             .map_err(|error| format!("{}: {error}; build it with cargo build --release", options.gateway.display()))?;
-        let mut command = pinned(options.server_cpu, &binary);
+        let mut command = pinned(options.server_cpu, options.realtime, &binary);
         command.args(["run", "--config"]).arg(&file);
         let mut server = Self::start(command, &folder, &format!("gateway-{name}"), ports, true)?;
         server.wait(|| matches!(scrape::get(ports.private, "/health/ready"), Ok((200, _))))?;
@@ -140,7 +158,8 @@ impl Server {
     pub fn peer(options: &Run, folder: &Path, name: &str, line: &str, ports: Ports) -> Outcome<Self> {
         let folder = fs::canonicalize(folder)?;
         let mut words = line.split_whitespace();
-        let mut command = pinned(options.server_cpu, Path::new(words.next().ok_or("an empty peer command")?));
+        let program = Path::new(words.next().ok_or("an empty peer command")?);
+        let mut command = pinned(options.server_cpu, options.realtime, program);
         command.args(words).env("PORT", ports.public.port().to_string());
         let mut server = Self::start(command, &folder, &format!("peer-{name}"), ports, false)?;
         server.wait(|| scrape::get(ports.public, "/").is_ok())?;
@@ -176,6 +195,31 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
+        Ok(())
+    }
+
+    /// A Redis of the benchmark's own that keeps nothing, once it answers.
+    ///
+    /// # Errors
+    /// It is not installed, or does not answer within 15 s.
+    pub fn redis(options: &Run, folder: &Path, at: SocketAddr) -> Outcome<Self> {
+        let folder = fs::canonicalize(folder)?;
+        let mut command = pinned(options.server_cpu, options.realtime, Path::new("redis-server"));
+        command.args(["--port", &at.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+        command.args(["--maxmemory-policy", "noeviction", "--dir"]).arg(&folder);
+        let ports = Ports { public: at, private: at };
+        let mut server = Self::start(command, &folder, "redis", ports, false)?;
+        server.wait(|| Redis::connect(at).and_then(|mut redis| redis.calls()).is_ok())?;
+        Ok(server)
+    }
+
+    /// Ends it at once: nobody is told.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn kill(&mut self) -> Outcome<()> {
+        self.child.kill()?;
+        self.child.wait()?;
         Ok(())
     }
 

@@ -27,6 +27,10 @@ pub mod handshake;
 pub mod hostile;
 /// Memory of idle sessions.
 pub mod idle;
+/// One message from node to node, beside Redis's own publish and subscribe.
+pub mod relay;
+/// All clients of a node lose it at once.
+pub mod storm;
 
 /// Where the server is and how its sessions authenticate.
 #[derive(Debug, Clone, Args)]
