@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::plan::ED25519_FILE;
-use super::server::{Server, pinned};
+use super::server::{FIRST, Server, pinned};
 use super::{Run, say};
 use crate::Outcome;
 use crate::finding::Finding;
@@ -26,8 +26,16 @@ impl Generator {
     /// # Errors
     /// The process can't be started.
     pub fn start(options: &Run, server: &Server, arguments: &[String], name: &str) -> Outcome<Self> {
+        Self::start_at(FIRST, options, server, arguments, name)
+    }
+
+    /// The same with a priority of its own, which counts with `--realtime`.
+    ///
+    /// # Errors
+    /// As [`Generator::start`].
+    pub fn start_at(priority: u8, options: &Run, server: &Server, arguments: &[String], name: &str) -> Outcome<Self> {
         let me = std::env::current_exe()?;
-        let mut command = pinned(options.generator_cpu, options.realtime, &me);
+        let mut command = pinned(options.generator_cpu, options.realtime.then_some(priority), &me);
         command.arg("gen");
         for argument in arguments {
             if argument == ED25519_FILE {

@@ -107,13 +107,17 @@ burst = "1GiB"
     )
 }
 
-/// A program on a CPU of its own, where there are several; with `realtime` before everything else on it.
+/// What is measured, in the words of sched(7): SCHED_FIFO, before all ordinary work.
+pub const FIRST: u8 = 10;
+/// What only makes work for what is measured: before ordinary work too, but it never holds up the former.
+pub const SECOND: u8 = 5;
+
+/// A program on a CPU of its own, where there are several; with a priority before all ordinary work on it.
 #[must_use]
-pub fn pinned(cpu: usize, realtime: bool, program: &Path) -> Command {
+pub fn pinned(cpu: usize, priority: Option<u8>, program: &Path) -> Command {
     let mut words: Vec<OsString> = Vec::new();
-    if realtime {
-        // sched(7): SCHED_FIFO, above all ordinary work
-        words.extend(["chrt", "-f", "10"].map(OsString::from));
+    if let Some(priority) = priority {
+        words.extend(["chrt".into(), "-f".into(), priority.to_string().into()]);
     }
     if proc::can_pin() {
         words.extend(["taskset".into(), "-c".into(), cpu.to_string().into()]);
@@ -144,7 +148,7 @@ impl Server {
         fs::write(&file, config(ports, &folder, id, store))?;
         let binary = fs::canonicalize(&options.gateway)
             .map_err(|error| format!("{}: {error}; build it with cargo build --release", options.gateway.display()))?;
-        let mut command = pinned(options.server_cpu, options.realtime, &binary);
+        let mut command = pinned(options.server_cpu, options.realtime.then_some(FIRST), &binary);
         command.args(["run", "--config"]).arg(&file);
         let mut server = Self::start(command, &folder, &format!("gateway-{name}"), ports, true)?;
         server.wait(|| matches!(scrape::get(ports.private, "/health/ready"), Ok((200, _))))?;
@@ -159,7 +163,7 @@ impl Server {
         let folder = fs::canonicalize(folder)?;
         let mut words = line.split_whitespace();
         let program = Path::new(words.next().ok_or("an empty peer command")?);
-        let mut command = pinned(options.server_cpu, options.realtime, program);
+        let mut command = pinned(options.server_cpu, options.realtime.then_some(FIRST), program);
         command.args(words).env("PORT", ports.public.port().to_string());
         let mut server = Self::start(command, &folder, &format!("peer-{name}"), ports, false)?;
         server.wait(|| scrape::get(ports.public, "/").is_ok())?;
@@ -204,7 +208,7 @@ impl Server {
     /// It is not installed, or does not answer within 15 s.
     pub fn redis(options: &Run, folder: &Path, at: SocketAddr) -> Outcome<Self> {
         let folder = fs::canonicalize(folder)?;
-        let mut command = pinned(options.server_cpu, options.realtime, Path::new("redis-server"));
+        let mut command = pinned(options.server_cpu, options.realtime.then_some(FIRST), Path::new("redis-server"));
         command.args(["--port", &at.port().to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
         command.args(["--maxmemory-policy", "noeviction", "--dir"]).arg(&folder);
         let ports = Ports { public: at, private: at };
@@ -213,11 +217,16 @@ impl Server {
         Ok(server)
     }
 
-    /// Ends it at once: nobody is told.
+    /// Ends it at once: nobody is told. It stands for another machine, so what the kernel has to do for its end must
+    /// not hold up the servers beside it.
     ///
     /// # Errors
     /// It is gone already.
-    pub fn kill(&mut self) -> Outcome<()> {
+    pub fn kill(&mut self, realtime: bool) -> Outcome<()> {
+        if realtime {
+            let (second, pid) = (SECOND.to_string(), self.pid().to_string());
+            Command::new("chrt").args(["-f", "-a", "-p", &second, &pid]).status()?;
+        }
         self.child.kill()?;
         self.child.wait()?;
         Ok(())

@@ -53,6 +53,8 @@ struct Flight<'a> {
     clients: Vec<Option<usize>>,
     /// By client: whether it has not lost its node yet.
     stands: Vec<bool>,
+    /// How many have.
+    lost: usize,
     tries: BinaryHeap<Reverse<(u64, usize)>>,
     random: u64,
     lost_at: Option<u64>,
@@ -140,6 +142,12 @@ impl Player for Flight<'_> {
         self.lost_at.get_or_insert_with(clock::now_ns);
         let stood = self.stands.get_mut(client).is_some_and(std::mem::take);
         if stood {
+            self.lost += 1;
+            if self.lost == self.heads.len()
+                && let Err(error) = announce("lost")
+            {
+                self.fault = Some(error.to_string());
+            }
             return self.later(client, 0.0, self.options.spread);
         }
         *self.refused.entry(format!("{why:?}")).or_default() += 1;
@@ -157,7 +165,7 @@ impl Player for Flight<'_> {
     }
 }
 
-/// Plays it: tells `up` when all clients stand, and goes on when the node is lost.
+/// Plays it: tells `up` when all clients stand, and `lost` when the last of them knows that its node is no more.
 ///
 /// # Errors
 /// A session could not be brought up; Redis or the system did not answer.
@@ -185,6 +193,7 @@ pub fn run(options: &Storm) -> Outcome<()> {
         heads: &heads,
         clients,
         stands: vec![true; heads.len()],
+        lost: 0,
         tries: BinaryHeap::with_capacity(heads.len()),
         random: 8,
         lost_at: None,
