@@ -34,6 +34,7 @@ proof() {
 need_redis || exit 1
 proof order 1200 portcullis-tests fleet_proofs order::
 proof cap 1200 portcullis-tests fleet_proofs cap::
+proof commands 600 portcullis-tests commands measure::
 
 [ ${#failed[@]} -eq 0 ] && echo "chaos: everything passed" && exit 0
 echo "chaos: failed: ${failed[*]}"
