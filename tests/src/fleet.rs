@@ -26,6 +26,8 @@ use crate::tokens;
 use crate::wire_cut::Wire;
 
 pub use redis::RedisServer;
+pub use redis::cluster::RedisCluster;
+pub use redis::sentinel::Watched;
 
 #[path = "../../common/tests/redis/mod.rs"]
 #[allow(missing_docs, reason = "shared with the store's own tests")]
@@ -61,16 +63,8 @@ impl Fleet {
     #[must_use]
     pub fn start(change: impl FnOnce(Setup) -> Setup) -> Self {
         let redis = RedisServer::start();
-        let setup = change(Setup::default())
-            .toml(&format!(
-                "[store]\nurl = \"{}\"\ncluster_key_file = \"cluster.key\"\nnaming_key_file = \"naming.key\"\n",
-                redis.url()
-            ))
-            .file("cluster.key", CLUSTER_KEY)
-            .file("naming.key", NAMING_KEY_FILE)
-            .set("node.drain_spread", "1s");
-        // on a thread of its own: a test may be asynchronous
-        std::thread::scope(|scope| drop(scope.spawn(|| Operator::with_keys(&redis, CLUSTER_KEY).open_era()).join()));
+        let setup = over(&redis.url(), change(Setup::default()));
+        open_era(&redis.url());
         let (a, b) = (Gateway::start(&setup.clone().set("node.id", "gw-a")), node(&setup, "gw-b"));
         Self { a, b, redis, setup }
     }
@@ -125,6 +119,32 @@ impl Fleet {
     pub fn operator(&self) -> Operator {
         Operator::with_keys(&self.redis, CLUSTER_KEY)
     }
+}
+
+/// The same wherever the store is: `gw-a` and `gw-b`.
+///
+/// # Panics
+/// When one of them does not start.
+#[must_use]
+pub fn pair(url: &str, change: impl FnOnce(Setup) -> Setup) -> [Gateway; 2] {
+    let setup = over(url, change(Setup::default()));
+    open_era(url);
+    ["gw-a", "gw-b"].map(|id| node(&setup, id))
+}
+
+fn open_era(url: &str) {
+    // on a thread of its own: a test may be asynchronous
+    std::thread::scope(|scope| drop(scope.spawn(|| Operator::at(url, CLUSTER_KEY).open_era()).join()));
+}
+
+fn over(url: &str, setup: Setup) -> Setup {
+    setup
+        .toml(&format!(
+            "[store]\nurl = \"{url}\"\ncluster_key_file = \"cluster.key\"\nnaming_key_file = \"naming.key\"\n"
+        ))
+        .file("cluster.key", CLUSTER_KEY)
+        .file("naming.key", NAMING_KEY_FILE)
+        .set("node.drain_spread", "1s")
 }
 
 fn node(setup: &Setup, id: &str) -> Gateway {
@@ -182,11 +202,15 @@ impl Operator {
     /// When the store is not there.
     #[must_use]
     pub fn with_keys(redis: &RedisServer, cluster_keys: &str) -> Self {
+        Self::at(&redis.url(), cluster_keys)
+    }
+
+    fn at(url: &str, cluster_keys: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut options = RedisOptions::new(NAMING_KEY);
         // a machine that is busy is not a store that is gone
         options.command_timeout = Duration::from_secs(5);
-        let store = runtime.block_on(RedisStore::connect(&redis.url(), &options)).expect("the store");
+        let store = runtime.block_on(RedisStore::connect(url, &options)).expect("the store");
         let clock = Arc::new(SystemClock::default());
         let trust = Trust {
             sealer: Sealer::new(&options.prefix, Arc::new(Keyring::parse(cluster_keys).unwrap())),

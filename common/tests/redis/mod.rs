@@ -15,6 +15,9 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
+/// The users that the documents recommend.
+pub mod acl;
+
 /// Three masters that share the keys.
 pub mod cluster;
 
@@ -71,6 +74,17 @@ impl RedisServer {
         let output = output.expect("redis-cli comes with redis-server (Debian: redis-tools)");
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Makes a user as `docs/OPERATIONS.md` says, for keys that begin with `prefix`.
+    pub fn allow(&self, user: &str, prefix: &str, password: &str) {
+        for rules in acl::documented(user) {
+            let rules: Vec<String> =
+                rules.iter().map(|rule| rule.replace("PASSWORD", password).replace("portcullis:", prefix)).collect();
+            let words: Vec<&str> =
+                ["acl", "setuser", user].into_iter().chain(rules.iter().map(String::as_str)).collect();
+            assert_eq!(self.cli(&words).trim(), "OK", "{words:?}");
+        }
     }
 
     /// The port it listens on.

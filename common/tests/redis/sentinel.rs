@@ -53,6 +53,17 @@ impl Watched {
         format!("redis-sentinel://{}/{MASTER}", hosts.join(","))
     }
 
+    /// Makes a user of the sentinels as `docs/OPERATIONS.md` says.
+    pub fn allow(&self, user: &str, password: &str) {
+        for sentinel in &self.sentinels {
+            for rules in super::acl::documented(user) {
+                let rules: Vec<String> = rules.iter().map(|rule| rule.replace("PASSWORD", password)).collect();
+                let words = ["acl", "setuser", user].into_iter().chain(rules.iter().map(String::as_str));
+                assert_eq!(sentinel.cli(&words.collect::<Vec<_>>()).trim(), "OK");
+            }
+        }
+    }
+
     /// Waits until every sentinel says that this is the master.
     pub fn wait_for_master(&self, port: u16) {
         let says = |sentinel: &Sentinel| {

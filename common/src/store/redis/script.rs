@@ -25,6 +25,8 @@ pub(super) enum Does {
 pub(super) struct Script {
     text: String,
     sha: String,
+    /// By hash and by text: one that only reads says so, and runs for a user who may do no more.
+    verbs: [&'static str; 2],
 }
 
 impl Script {
@@ -37,7 +39,8 @@ impl Script {
         };
         let text = std::iter::once(first).chain(parts.iter().copied()).collect::<Vec<_>>().join("\n");
         let sha = redis::Script::new(&text).get_hash().to_owned();
-        Self { text, sha }
+        let verbs = if does == Does::Reads { ["EVALSHA_RO", "EVAL_RO"] } else { ["EVALSHA", "EVAL"] };
+        Self { text, sha, verbs }
     }
 
     /// The same for a script that decides in the caller's era: it is run by [`Script::run_in`] only.
@@ -54,8 +57,8 @@ impl Script {
         keys: &[String],
         args: &Args,
     ) -> Result<T, StoreFault> {
-        match link.command(&self.call("EVALSHA", &self.sha, keys, args)).await {
-            Err(fault) if fault.is_no_script() => Ok(link.command(&self.call("EVAL", &self.text, keys, args)).await?),
+        match link.command(&self.call(false, keys, args)).await {
+            Err(fault) if fault.is_no_script() => Ok(link.command(&self.call(true, keys, args)).await?),
             other => Ok(other?),
         }
     }
@@ -79,11 +82,12 @@ impl Script {
     ///
     /// [`LinkFault::is_no_script`]: super::link::LinkFault::is_no_script
     pub(super) fn queue(&self, pipeline: &mut Pipeline, by_text: bool, keys: &[String], args: &Args) {
-        let (verb, script) = if by_text { ("EVAL", &self.text) } else { ("EVALSHA", &self.sha) };
-        pipeline.add_command(self.call(verb, script, keys, args));
+        pipeline.add_command(self.call(by_text, keys, args));
     }
 
-    fn call(&self, verb: &str, script: &str, keys: &[String], args: &Args) -> Cmd {
+    fn call(&self, by_text: bool, keys: &[String], args: &Args) -> Cmd {
+        let [hashed, spelt] = self.verbs;
+        let (verb, script) = if by_text { (spelt, &self.text) } else { (hashed, &self.sha) };
         let mut command = redis::cmd(verb);
         command.arg(script).arg(keys.len()).arg(keys);
         for arg in &args.0 {
