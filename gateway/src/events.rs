@@ -257,6 +257,27 @@ impl MessageRejected<'_> {
     }
 }
 
+/// A reload was asked for.
+pub struct Reloaded<'a> {
+    /// The version in force now.
+    pub version: u64,
+    /// Why nothing was changed; empty when it was. Key paths and sentences, no values.
+    pub problems: &'a [(String, String)],
+}
+
+impl Reloaded<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.reloaded(self.version, self.problems.is_empty());
+        if self.problems.is_empty() {
+            tracing::info!(event = "reloaded", version = self.version);
+        }
+        for (path, problem) in self.problems {
+            tracing::error!(event = "reload_refused", version = self.version, path, problem);
+        }
+    }
+}
+
 /// A stage in `dry_run` would have refused a message.
 pub struct DryRun<'a> {
     /// The session.

@@ -52,6 +52,9 @@ pub mod pipeline;
 /// What a reload replaces.
 pub mod rules;
 
+/// How it is replaced.
+pub mod reload;
+
 /// Where a message goes.
 pub mod route;
 

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use portcullis_common::clock::SystemClock;
 use portcullis_common::config;
+use portcullis_common::config::error::ConfigErrors;
 use portcullis_common::config::model::{Config, Log};
 use portcullis_common::config::secret::Secret;
 use portcullis_gateway::demo::DemoBackend;
 use portcullis_gateway::demo::backend::NodeBackend;
-use portcullis_gateway::node::StartError;
+use portcullis_gateway::node::{Node, StartError};
 use portcullis_gateway::probe;
+use portcullis_gateway::reload;
 use portcullis_gateway::run::run;
 use rand::RngCore;
 use tokio::signal::unix::{SignalKind, signal};
@@ -86,8 +88,8 @@ fn main() -> ExitCode {
         }
     };
     let outcome = match arguments.verb {
-        Verb::Run { config } => load(Some(&config)).and_then(|config| serve(config, false)),
-        Verb::Dev { port, private_port } => dev(port, private_port).and_then(|config| serve(config, true)),
+        Verb::Run { config } => load(Some(&config)).and_then(|loaded| serve(loaded, Some(config))),
+        Verb::Dev { port, private_port } => dev(port, private_port).and_then(|config| serve(config, None)),
         Verb::CheckConfig { file } => load(Some(&file)).and_then(|config| check(config, &file)),
         Verb::Health { config, address, live } => health(config.as_deref(), address, live),
         Verb::PrintConfig { file } => print_config(file.as_deref()),
@@ -117,11 +119,15 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-fn load(file: Option<&Path>) -> Result<Config, Failure> {
+fn read(file: Option<&Path>) -> Result<Config, ConfigErrors> {
     let here = PathBuf::from(".");
     let base = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(&here);
     let base = std::path::absolute(base).unwrap_or(here.clone());
-    Config::load(file, config::environment(), &base).map_err(|e| Failure { code: USAGE, text: e.to_string() })
+    Config::load(file, config::environment(), &base)
+}
+
+fn load(file: Option<&Path>) -> Result<Config, Failure> {
+    read(file).map_err(|e| Failure { code: USAGE, text: e.to_string() })
 }
 
 /// Every key with its default and why it exists; a test holds it against the loader.
@@ -183,7 +189,25 @@ fn start_logging(log: &Log) -> Result<(WorkerGuard, ErrorCounter), Failure> {
     result.map(|()| (guard, lost)).map_err(|e| Failure { code: FAILED, text: e.to_string() })
 }
 
-fn serve(config: Config, dev: bool) -> Result<(), Failure> {
+/// Every SIGHUP reads the file again and puts its rules in force, or says why not.
+fn reload_on_hangup(node: Arc<Node>, file: PathBuf) {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    actix_rt::spawn(async move {
+        while hangups.recv().await.is_some() {
+            match read(Some(&file)) {
+                // its event says how it went
+                Ok(config) => drop(reload::reload(&node, config).await),
+                Err(errors) => {
+                    let problems = errors.0.into_iter().map(|error| (error.path, error.problem));
+                    reload::refused(&node, problems.collect());
+                }
+            }
+        }
+    });
+}
+
+/// Without a file it is the `dev` profile.
+fn serve(config: Config, file: Option<PathBuf>) -> Result<(), Failure> {
     let (_guard, lost) = start_logging(&config.log)?;
     let clock = Arc::new(SystemClock::default());
     actix_rt::System::new().block_on(async {
@@ -203,7 +227,9 @@ fn serve(config: Config, dev: bool) -> Result<(), Failure> {
             clock,
             |node, listening| {
                 node.metrics.store.watch_log(move || u64::try_from(lost.dropped_lines()).unwrap_or(u64::MAX));
-                if dev {
+                if let Some(file) = file {
+                    reload_on_hangup(Arc::clone(node), file);
+                } else {
                     greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
                 }
             },

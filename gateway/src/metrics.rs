@@ -86,6 +86,9 @@ pub struct Metrics {
     stages: BTreeMap<(Stage, bool), Counter>,
     /// Strings that were changed: controls, HTML, normal form.
     pub sanitised: [Counter; 3],
+    /// Version of the rules in force.
+    pub rules_version: Gauge,
+    reloads: [Counter; 2],
     /// Connections that ended without a close frame from either side.
     pub closes_abrupt: Counter,
     /// Closes begun by the peer.
@@ -149,6 +152,8 @@ impl Metrics {
         let resumes = Family::<Outcome, Counter>::default();
         r.register("resumes", "Resume tokens shown, by outcome", resumes.clone());
         let commands = commands(&mut r);
+        let reloads = Family::<Outcome, Counter>::default();
+        r.register("reloads", "Reloads asked for, by outcome", reloads.clone());
         let code = |name| Label { code: name };
         let direction = |name| Direction { direction: name };
         Self {
@@ -171,6 +176,8 @@ impl Metrics {
             closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create_owned(&code(c.info().name)))).collect(),
             stages: by_stage(&stages),
             sanitised: ["controls", "html", "nfc"].map(|what| sanitised.get_or_create_owned(&Changed { what })),
+            rules_version: gauge(&mut r, "rules_version", "Version of the rules in force"),
+            reloads: ["refused", "ok"].map(|name| reloads.get_or_create_owned(&Outcome { outcome: name })),
             closes_abrupt: closes.get_or_create_owned(&code("abrupt")),
             closes_by_peer: closes.get_or_create_owned(&code("peer")),
             messages_in: messages.get_or_create_owned(&direction("in")),
@@ -203,6 +210,14 @@ impl Metrics {
     /// A resume token was shown.
     pub fn resume_shown(&self, shown: Shown) {
         if let Some(counter) = self.resumes.get(shown as usize) {
+            counter.inc();
+        }
+    }
+
+    /// A reload was asked for.
+    pub fn reloaded(&self, version: u64, ok: bool) {
+        self.rules_version.set(i64::try_from(version).unwrap_or(i64::MAX));
+        if let Some(counter) = self.reloads.get(usize::from(ok)) {
             counter.inc();
         }
     }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use portcullis_common::clock::{Clock, Mono};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use portcullis_common::clock::{Clock, Mono, UnixMs};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
@@ -27,6 +27,8 @@ use crate::control;
 use crate::control::settle::{Follower, Settled};
 use crate::metrics::Metrics;
 use crate::pipeline::buckets::Buckets;
+use crate::pipeline::rate::Allowance;
+use crate::reload::LastReload;
 use crate::rules::Rules;
 use crate::session::era::EraKeeper;
 use crate::session::fence::Fence;
@@ -64,6 +66,12 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// What a reload replaces: tokens, messages, rooms.
     pub rules: ArcSwap<Rules>,
+    /// Where limits that connections share are counted, whatever the rules.
+    pub allowance: Arc<dyn Allowance>,
+    /// One reload at a time.
+    pub reloading: tokio::sync::Mutex<()>,
+    /// How the last one went.
+    pub last_reload: ArcSwapOption<LastReload>,
     /// Bans and revocations.
     pub bans: Arc<BanTable>,
     /// Sessions that an operator has ended.
@@ -127,15 +135,15 @@ fn lines(problems: &[(String, String)]) -> String {
 /// Every problem, with its key path.
 pub fn check(config: &Config) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(portcullis_common::clock::SystemClock::default());
-    compile(&Arc::new(config.clone()), &clock)?;
+    compile(&Arc::new(config.clone()), &clock, Arc::new(Buckets::default()))?;
     match config.store.url {
         StoreUrl::Memory => Ok(()),
         StoreUrl::Redis(ref url) => store::check(config, url),
     }
 }
 
-fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>) -> Result<Rules, StartError> {
-    Rules::compile(Arc::clone(config), clock, Arc::new(Buckets::default()), 1).map_err(StartError::Config)
+fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>, shared: Arc<dyn Allowance>) -> Result<Rules, StartError> {
+    Rules::compile(Arc::clone(config), clock, shared, 1).map_err(StartError::Config)
 }
 
 impl Node {
@@ -146,13 +154,15 @@ impl Node {
     /// Every problem of the rules at once; the store's.
     pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>, opened: Opened) -> Result<Arc<Self>, StartError> {
         let Opened { epoch, stores, watch, sealer } = opened;
+        // as written: a reload is compared with it
+        let allowance: Arc<dyn Allowance> = Arc::new(Buckets::default());
+        let rules = compile(&Arc::new(config.clone()), &clock, Arc::clone(&allowance))?;
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
             .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
         if config.listen.max_connections < wanted {
             tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
         }
-        let rules = compile(&Arc::new(config.clone()), &clock)?;
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));
@@ -168,6 +178,9 @@ impl Node {
         let token_life = config.auth.max_token_life + config.auth.leeway;
         let node = Arc::new(Self {
             rules: ArcSwap::from_pointee(rules),
+            allowance,
+            reloading: tokio::sync::Mutex::default(),
+            last_reload: ArcSwapOption::empty(),
             addresses: AddressTable::new(&config.limit),
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
             bans: Arc::new(BanTable::new(token_life)),
@@ -190,6 +203,7 @@ impl Node {
             registry,
             metrics,
         });
+        node.metrics.rules_version.set(1);
         node.join_fleet().await?;
         control::start(&node, sealer).await?;
         Ok(node)
@@ -324,6 +338,25 @@ impl Node {
                 Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
             }
         }
+    }
+
+    /// Whether an address may talk to this node: bans of operators, and those of the file.
+    ///
+    /// # Errors
+    /// `banned`.
+    pub fn check_address(&self, ip: IpAddr, now: UnixMs) -> Result<(), Reject> {
+        self.bans.check_address(ip, now)?;
+        self.rules.load().bans.check_address(ip, now)
+    }
+
+    /// Whether a token's bearer may: bans, revocations, and the bans of the file.
+    ///
+    /// # Errors
+    /// `banned`; `unauthenticated` for a token that was revoked.
+    pub fn check_identity(&self, who: &Identity, now: UnixMs) -> Result<(), Reject> {
+        let token = who.token_id.as_deref();
+        self.bans.check_identity(&who.user, token, who.issued, now)?;
+        self.rules.load().bans.check_identity(&who.user, token, who.issued, now)
     }
 
     /// Charges a failed authentication to an address; the answer is the refusal to give.

@@ -6,9 +6,12 @@
 use std::sync::Arc;
 
 use portcullis_common::clock::Clock;
-use portcullis_common::config::model::Config;
+use portcullis_common::config::model::{Bans, Config};
+use portcullis_common::store::control::Target;
+use rustls::ServerConfig;
 
 use crate::admit::auth::Verifier;
+use crate::admit::bans::BanTable;
 use crate::pipeline::Policy;
 use crate::pipeline::rate::Allowance;
 
@@ -22,6 +25,10 @@ pub struct Rules {
     pub policy: Policy,
     /// Whose tokens are believed.
     pub verifier: Arc<Verifier>,
+    /// Who is refused by file.
+    pub bans: BanTable,
+    /// How TLS is ended, where this process does.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Rules {
@@ -38,12 +45,19 @@ impl Rules {
         let mut problems = Vec::new();
         let verifier = Verifier::new(&config.auth, Arc::clone(clock)).map_err(|p| problems.extend(p)).ok();
         let policy = Policy::compile(&config, allowance, version).map_err(|p| problems.extend(p)).ok();
-        if let Err(problem) = crate::accept::tls::server_config(&config.tls) {
-            problems.push(problem);
-        }
-        match (verifier, policy) {
-            (Some(verifier), Some(policy)) if problems.is_empty() => Ok(Self { version, config, policy, verifier }),
+        let tls = crate::accept::tls::server_config(&config.tls).map_err(|problem| problems.push(problem)).ok();
+        match (verifier, policy, tls) {
+            (Some(verifier), Some(policy), Some(tls)) if problems.is_empty() => {
+                let bans = bans(&config.bans);
+                Ok(Self { version, config, policy, verifier, bans, tls })
+            }
             _ => Err(problems),
         }
     }
+}
+
+/// Bans without an end, in a table of their own: nothing in the control log lifts them.
+fn bans(file: &Bans) -> BanTable {
+    let users = file.users.iter().cloned().map(Target::User);
+    BanTable::fixed(users.chain(file.networks.iter().copied().map(Target::Network)))
 }

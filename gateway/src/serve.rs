@@ -20,7 +20,6 @@ use tokio_rustls::TlsAcceptor;
 use crate::accept::arrive::{Refused, arrive};
 use crate::accept::io::{Answers, Io};
 use crate::accept::listener::{self, Shutter};
-use crate::accept::tls;
 use crate::node::{Node, StartError};
 use crate::worker::Worker;
 use crate::{answer, api, http, upgrade};
@@ -88,7 +87,6 @@ pub fn listen(node: &Arc<Node>) -> Result<Listening, StartError> {
         move |error: io::Error| StartError::Io(what, error)
     };
     let config = &node.config.listen;
-    let tls = tls::server_config(&node.config.tls).map_err(|problem| StartError::Config(vec![problem]))?;
     let public = listener::bind(config.public, config.backlog).map_err(at("listen.public", config.public))?;
     let private = listener::bind(config.private, 128).map_err(at("listen.private", config.private))?;
     let address = |socket: &std::net::TcpListener, fallback| socket.local_addr().unwrap_or(fallback);
@@ -104,8 +102,7 @@ pub fn listen(node: &Arc<Node>) -> Result<Listening, StartError> {
             .run();
     let private_handle = private_server.handle();
     actix_rt::spawn(private_server);
-    let public_server =
-        serve_public(node, public.socket, tls.map(TlsAcceptor::from)).map_err(at("listen.public", config.public))?;
+    let public_server = serve_public(node, public.socket).map_err(at("listen.public", config.public))?;
     let public_handle = public_server.handle();
     actix_rt::spawn(public_server);
     Ok(Listening {
@@ -117,7 +114,7 @@ pub fn listen(node: &Arc<Node>) -> Result<Listening, StartError> {
     })
 }
 
-fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<TlsAcceptor>) -> io::Result<Server> {
+fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener) -> io::Result<Server> {
     let node = Arc::clone(node);
     let workers = node.config.node.workers;
     let last = u16::try_from(workers).unwrap_or(u16::MAX);
@@ -132,7 +129,6 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
                 Rc::clone(&slot.get_or_insert_with(start).0)
             });
             let (accepting, upgrading) = (Rc::clone(&worker), Rc::clone(&worker));
-            let tls = tls.clone();
             let app = http::app(Arc::clone(&node));
             let timeout = node.config.listen.header_timeout;
             let http = HttpService::build()
@@ -147,20 +143,18 @@ fn serve_public(node: &Arc<Node>, socket: std::net::TcpListener, tls: Option<Tls
                     std::future::ready(Ok::<(), actix_web::Error>(()))
                 }))
                 .h1(map_config(app, |_| AppConfig::default()));
-            fn_service(move |tcp: TcpStream| accept(Rc::clone(&accepting), tcp, tls.clone())).and_then(http)
+            fn_service(move |tcp: TcpStream| accept(Rc::clone(&accepting), tcp)).and_then(http)
         })?;
     Ok(server.run())
 }
 
 /// Caps and PROXY header, then TLS; what comes out speaks HTTP.
-async fn accept(
-    worker: Rc<Worker>,
-    mut tcp: TcpStream,
-    tls: Option<TlsAcceptor>,
-) -> Result<(Io, Option<SocketAddr>), DispatchError> {
+async fn accept(worker: Rc<Worker>, mut tcp: TcpStream) -> Result<(Io, Option<SocketAddr>), DispatchError> {
     let node = &worker.node;
     let config = &node.config;
     worker.turns.take().await;
+    // the certificate of this moment: a reload may have brought another
+    let tls = node.rules.load().tls.clone().map(TlsAcceptor::from);
     let (link, cap) = match arrive(node, &mut tcp, tls.is_some()).await {
         Ok(arrived) => arrived,
         Err(Refused::Cut(kind)) => return Err(DispatchError::Io(kind.into())),

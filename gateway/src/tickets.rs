@@ -81,7 +81,7 @@ pub async fn answer(request: HttpRequest, node: Data<Node>) -> HttpResponse {
 /// The page's origin, if a page asks: it has to be on the allow-list. A backend sends none.
 fn origin_of(head: &Head<'_>, node: &Node) -> Result<Option<header::HeaderValue>, Reject> {
     let Some(value) = head.single("origin")? else { return Ok(None) };
-    origin::check(head, &node.config.origin)?;
+    origin::check(head, &node.rules.load().config.origin)?;
     Ok(header::HeaderValue::from_bytes(value).ok())
 }
 
@@ -89,7 +89,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     let link = request.conn_data::<Link>().ok_or_else(|| Reject::new(Code::Internal, "a connection without a peer"))?;
     let client = network::client(head, link, &node.config.listen, node.config.tls.mode)?;
     let now = node.clock.wall();
-    node.bans.check_address(client.ip, now)?;
+    node.check_address(client.ip, now)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     node.vitals.may_admit()?;
     node.addresses.login_allowed(client.ip, node.clock.nanos())?;
@@ -99,7 +99,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
         Ok(None) | Err(_) => return Err(node.login_failed(client.ip, "no bearer token")),
     };
     let identity = node.authenticate(&token, client.ip).await?;
-    node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now)?;
+    node.check_identity(&identity, now)?;
     let mut ticket = [0; 32];
     rand::rng().fill_bytes(&mut ticket);
     let (name, key) = derive(&ticket);

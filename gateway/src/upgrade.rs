@@ -110,15 +110,15 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &mut Io, id: RequestI
     node.takes_newcomers()?;
     let client = network::client(&head, io.link(), &node.config.listen, node.config.tls.mode)?;
     io.count_for(client.ip)?;
-    node.bans.check_address(client.ip, node.clock.wall())?;
+    node.check_address(client.ip, node.clock.wall())?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
-    let facts = facts::gather(&head, client, id, &node.config).inspect_err(|reject| {
+    let facts = facts::gather(&head, client, id, &node.rules.load().config).inspect_err(|reject| {
         if reject.code == Code::Unauthenticated {
             node.addresses.login_failed(client.ip, node.clock.nanos());
         }
     })?;
     let identity = authenticate(worker, &facts).await?;
-    node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, node.clock.wall())?;
+    node.check_identity(&identity, node.clock.wall())?;
     let seat = match resume::seat(worker, &identity, &facts).await? {
         Some(seat) => seat,
         None => acquire::seat(worker, &identity).await?,
@@ -141,7 +141,7 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
         return Err(node.login_failed(facts.client, "no credential"));
     };
     let identity = node.authenticate(token, facts.client).await?;
-    if cookie_fits(&node.config.auth.issuer, facts, &identity) {
+    if cookie_fits(&node.rules.load().config.auth.issuer, facts, &identity) {
         Ok(identity)
     } else {
         Err(node.login_failed(facts.client, "the cookie is another issuer's"))
@@ -167,10 +167,7 @@ fn unwelcome(
     resumed: Option<UnixMs>,
 ) -> Option<Stop> {
     let now = node.clock.wall();
-    let allowed = node
-        .bans
-        .check_address(facts.client, now)
-        .and_then(|()| node.bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, now));
+    let allowed = node.check_address(facts.client, now).and_then(|()| node.check_identity(identity, now));
     match (allowed, resumed) {
         (Err(_), _) => Some(Stop::Recheck),
         (Ok(()), Some(since)) if resume::is_ended(node, identity, facts, holder, since) => Some(Stop::Kicked),

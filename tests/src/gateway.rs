@@ -293,6 +293,23 @@ impl Gateway {
         }
     }
 
+    /// Writes a setup's files over the running gateway's; its variables stay what they were.
+    pub fn rewrite(&self, setup: &Setup) {
+        let _ = setup.write(self.dir.path());
+    }
+
+    /// Asks for a reload and waits for its outcome: `rules` of `/health`.
+    pub fn reload(&self) -> Value {
+        let asked = |gateway: &Self| {
+            let of = |outcome: &str| gateway.metric(&format!("portcullis_reloads_total{{outcome=\"{outcome}\"}}"));
+            of("ok") + of("refused")
+        };
+        let before = asked(self);
+        self.signal("HUP");
+        wait::until("the reload to be answered", || (asked(self) > before).then_some(()));
+        self.health()["rules"].take()
+    }
+
     /// Whether every thread of the process is stopped (`T` in proc(5)).
     fn stands(&self) -> bool {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap();

@@ -45,10 +45,16 @@ impl Files<'_> {
         public_key(&String::from_utf8(bytes).map_err(|_| "names a file that is not PEM")?)
     }
 
-    /// A file with a JSON Schema: strict JSON; whether it is a schema is judged where it is compiled.
-    pub(super) fn schema(&self, value: &Value) -> Result<SchemaFile, String> {
+    /// A file of text, and where it is.
+    pub(super) fn text(&self, value: &Value) -> Result<(PathBuf, String), String> {
         let path = self.path(value)?;
         let text = String::from_utf8(read(&path, MAX_FILE)?).map_err(|_| "names a file that is not UTF-8")?;
+        Ok((path, text))
+    }
+
+    /// A file with a JSON Schema: strict JSON; whether it is a schema is judged where it is compiled.
+    pub(super) fn schema(&self, value: &Value) -> Result<SchemaFile, String> {
+        let (path, text) = self.text(value)?;
         // twice the same key would silently mean the second
         if let Err(reject) = scan(&text, Bounds::NONE, &mut Scratch::default()) {
             return Err(format!("names a file that is not strict JSON ({})", reject.detail));

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::secret::Secret;
 use crate::control::key::PublicKey;
-use crate::ids::{NodeId, TypeName};
+use crate::ids::{NodeId, TypeName, UserId};
 use crate::stage::Stages;
 use crate::wire::field::FieldPath;
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub signatures: Signatures,
     /// What a connection's score does.
     pub anomaly: Anomaly,
+    /// Who is refused by file.
+    pub bans: Bans,
     /// Logging.
     pub log: Log,
     /// The coordinator's own; a gateway only checks it.
@@ -173,7 +175,7 @@ pub enum StoreUrl {
 }
 
 /// `[auth]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Auth {
     /// `[[auth.issuer]]`; at least one.
     pub issuer: Vec<Issuer>,
@@ -202,7 +204,7 @@ pub enum Algorithm {
 }
 
 /// `[[auth.issuer]]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issuer {
     /// For logs and metrics.
     pub name: String,
@@ -225,7 +227,7 @@ pub struct Issuer {
 }
 
 /// Where an issuer's keys come from; exactly one.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
     /// A shared secret of at least 32 bytes.
     Secret(Secret),
@@ -457,6 +459,17 @@ pub enum UserReach {
     Any,
     /// Users of the sender's tenant.
     SameTenant,
+}
+
+/// `[bans]`
+#[derive(Debug, Clone, Default)]
+pub struct Bans {
+    /// Where they were read.
+    pub file: Option<PathBuf>,
+    /// Users.
+    pub users: Vec<UserId>,
+    /// Networks and addresses.
+    pub networks: Vec<IpNet>,
 }
 
 /// `[pipeline]`

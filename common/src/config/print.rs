@@ -97,6 +97,8 @@ impl Config {
         page.time("half_life", self.anomaly.half_life);
         page.plain("restrict", self.anomaly.restrict);
         page.plain("disconnect", self.anomaly.disconnect);
+        page.head("[bans]");
+        page.maybe("file", self.bans.file.as_ref().map(|p| p.to_string_lossy()));
         self.room.iter().for_each(|rule| room(&mut page, rule));
         for (name, rule) in &self.message {
             page.head(format_args!("[message.{}]", quote(name.as_str())));

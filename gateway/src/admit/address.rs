@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use portcullis_common::config::model::{Limits, address_key};
 use portcullis_common::gcra::{Gcra, Tat};
 use portcullis_common::wire::code::Code;
@@ -73,6 +74,18 @@ struct Shard {
     overflow: Buckets,
 }
 
+/// Both limits.
+struct Rates {
+    connect: Gcra,
+    login: Gcra,
+}
+
+impl Rates {
+    fn new(limits: &Limits) -> Self {
+        Self { connect: Gcra::new(limits.connect), login: Gcra::new(limits.login) }
+    }
+}
+
 /// The limits `connect` and `login` of each address.
 ///
 /// At most [`ADDRESSES`] are remembered (about 5 MB). Where a new one finds its shard full, up to 16 entries are looked
@@ -82,8 +95,7 @@ struct Shard {
 ///
 /// Times are ns on a monotonic clock that the caller chooses; `&self` calls take one short lock.
 pub struct AddressTable {
-    connect: Gcra,
-    login: Gcra,
+    limits: ArcSwap<Rates>,
     shards: Box<[Mutex<Shard>]>,
     hasher: RandomState,
     per_shard: usize,
@@ -102,12 +114,16 @@ impl AddressTable {
         let shard =
             || Mutex::new(Shard { index: HashMap::new(), slots: Vec::new(), hand: 0, overflow: Buckets::default() });
         Self {
-            connect: Gcra::new(limits.connect),
-            login: Gcra::new(limits.login),
+            limits: ArcSwap::from_pointee(Rates::new(limits)),
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             hasher: RandomState::new(),
             per_shard: addresses.div_ceil(SHARDS).max(1),
         }
+    }
+
+    /// Other limits from now on; what was used stays used.
+    pub fn set_limits(&self, limits: &Limits) {
+        self.limits.store(Arc::new(Rates::new(limits)));
     }
 
     /// Charges one connection attempt.
@@ -115,7 +131,7 @@ impl AddressTable {
     /// # Errors
     /// `rate_limited` with the exact time after which the next attempt is good. A refused attempt costs nothing.
     pub fn connect(&self, ip: IpAddr, now: u64) -> Result<(), Reject> {
-        self.with(ip, Kind::Connect, now, true, |tat| self.connect.take(tat, now, 1))
+        self.with(ip, Kind::Connect, now, true, |rates, tat| rates.connect.take(tat, now, 1))
             .map_err(|after| limited(after, "connection attempts of this address"))
     }
 
@@ -124,14 +140,14 @@ impl AddressTable {
     /// # Errors
     /// `rate_limited` with the exact time, after too many failures.
     pub fn login_allowed(&self, ip: IpAddr, now: u64) -> Result<(), Reject> {
-        self.with(ip, Kind::Login, now, false, |tat| self.login.take(&mut Tat(tat.0), now, 1))
+        self.with(ip, Kind::Login, now, false, |rates, tat| rates.login.take(&mut Tat(tat.0), now, 1))
             .map_err(|after| limited(after, "failed authentications of this address"))
     }
 
     /// Charges one failed authentication.
     pub fn login_failed(&self, ip: IpAddr, now: u64) {
         // over the limit already: nothing to add, and the refusal is the next `login_allowed`'s
-        let _ = self.with(ip, Kind::Login, now, true, |tat| self.login.take(tat, now, 1));
+        let _ = self.with(ip, Kind::Login, now, true, |rates, tat| rates.login.take(tat, now, 1));
     }
 
     /// How many addresses are remembered, idle or not; for a metric. Takes every lock once.
@@ -153,20 +169,21 @@ impl AddressTable {
         kind: Kind,
         now: u64,
         keep: bool,
-        f: impl FnOnce(&mut Tat) -> Result<(), Duration>,
+        f: impl FnOnce(&Rates, &mut Tat) -> Result<(), Duration>,
     ) -> Result<(), Duration> {
+        let rates = &**self.limits.load();
         let key = key_of(ip);
         let Some(shard) = self.shard(key) else { return Ok(()) };
         let mut guard = lock(shard);
         let shard = &mut *guard;
         let known = shard.index.get(&key).copied();
         if known.is_none() && !keep && shard.slots.len() < self.per_shard {
-            return f(&mut Tat::default());
+            return f(rates, &mut Tat::default());
         }
-        let slot = if known.is_none() && keep { self.place(shard, key, now) } else { known };
+        let slot = if known.is_none() && keep { self.place(shard, key, now, rates) } else { known };
         match slot.and_then(|at| shard.slots.get_mut(at)) {
-            Some((_, buckets)) => f(buckets.of(kind)),
-            None => f(shard.overflow.of(kind)),
+            Some((_, buckets)) => f(rates, buckets.of(kind)),
+            None => f(rates, shard.overflow.of(kind)),
         }
     }
 
@@ -176,7 +193,7 @@ impl AddressTable {
     }
 
     /// A fresh slot for an address, or none when the shard is full of busy ones.
-    fn place(&self, shard: &mut Shard, key: u128, now: u64) -> Option<usize> {
+    fn place(&self, shard: &mut Shard, key: u128, now: u64, rates: &Rates) -> Option<usize> {
         let fresh = (key, Buckets::default());
         let len = shard.slots.len();
         if len < self.per_shard {
@@ -189,7 +206,7 @@ impl AddressTable {
             shard.hand = at + 1;
             let Some(slot) = shard.slots.get_mut(at) else { continue };
             let (old, buckets) = *slot;
-            if self.connect.idle(buckets.connect, now) && self.login.idle(buckets.login, now) {
+            if rates.connect.idle(buckets.connect, now) && rates.login.idle(buckets.login, now) {
                 *slot = fresh;
                 shard.index.remove(&old);
                 shard.index.insert(key, at);

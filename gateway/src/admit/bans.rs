@@ -143,6 +143,18 @@ impl BanTable {
         Self { inner: RwLock::new(inner), token_life }
     }
 
+    /// A table that bans these targets for good, for it is never told anything.
+    #[must_use]
+    pub fn fixed(targets: impl Iterator<Item = Target>) -> Self {
+        let table = Self::new(Duration::ZERO);
+        let entry = Entry { until: NEVER, ends: NEVER, stamp: (UnixMs(0), LogId::default()), lifted: false };
+        {
+            let mut inner = table.inner.write().unwrap_or_else(PoisonError::into_inner);
+            targets.for_each(|target| inner.ban(&target, entry));
+        }
+        table
+    }
+
     /// Takes what the log says next; kicks and drains are not state and pass by. Costs a hash insertion; at the bound
     /// one pass over the kind's entries.
     pub fn apply(&self, logged: &Logged) {

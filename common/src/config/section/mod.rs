@@ -38,6 +38,9 @@ mod operator;
 /// `[pipeline] [signatures] [anomaly]`
 mod pipeline;
 
+/// `[bans]`
+mod bans;
+
 /// Every top-level key.
 pub(super) const SECTIONS: &[&str] = &[
     "node",
@@ -56,6 +59,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "pipeline",
     "signatures",
     "anomaly",
+    "bans",
     "log",
     "coordinator",
 ];
@@ -87,6 +91,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         pipeline: pipeline::pipeline(root.child("pipeline")),
         signatures: pipeline::signatures(root.child("signatures"), files),
         anomaly: pipeline::anomaly(root.child("anomaly")),
+        bans: bans::bans(root.child("bans"), files),
         room: room::rooms(&mut root),
         message: message::messages(&mut root, files),
         operator: operator::operators(&mut root),

@@ -80,6 +80,8 @@ file = "object.json"
 half_life = "90s"
 restrict = 7
 disconnect = 8
+[bans]
+file = "bans.txt"
 [message.chat]
 roles = ["*"]
 route = "room"
@@ -173,6 +175,7 @@ fn example_directory() -> TempDir {
         ("public.pem", "keys/issuer.pem"),
         ("jwks.json", "keys/jwks.json"),
         ("secret", "keys/secret"),
+        ("bans.txt", "bans.txt"),
         ("object.json", "schemas/chat.json"),
         ("object.json", "schemas/chat-2.json"),
         ("object.json", "signatures.toml"),

@@ -55,6 +55,8 @@ fn directory() -> TempDir {
         ("short", "swordfish\n"),
         ("jwks.json", r#"{"keys": [{"kty": "OKP"}]}"#),
         ("empty.json", r#"{"keys": []}"#),
+        ("bans.txt", "# bad people\n192.0.2.0/24\n2001:db8::1 # one\n\nuser app:eve\n"),
+        ("bad-bans.txt", "192.0.2.0/24\neverybody\n"),
         ("object.json", r#"{"type": "object"}"#),
         ("twice.json", r#"{"type": "object", "type": "string"}"#),
     ];

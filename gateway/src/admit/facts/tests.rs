@@ -125,6 +125,7 @@ pub(in crate::admit) fn config() -> Config {
         },
         signatures: Signatures { builtin: true, file: None },
         anomaly: Anomaly { half_life: Duration::from_secs(60), restrict: 100, disconnect: 250 },
+        bans: Bans::default(),
         pipeline: Pipeline { dry_run: portcullis_common::stage::Stages::NONE },
         log: Log { filter: "info".into(), json: true },
         dev: false,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use portcullis_common::config::model::Config;
 use portcullis_common::ids::{TenantId, UserId};
+use portcullis_common::stage::Stages;
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::scan::Bounds;
 use rand::SeedableRng;
@@ -19,6 +20,9 @@ mod basics;
 
 /// Signatures, sanitising, the score.
 mod inspection;
+
+/// Hostile and benign messages, row by row.
+mod table;
 
 /// Limits with names of the operator's, conditions, schemas, dry runs.
 mod rules;
