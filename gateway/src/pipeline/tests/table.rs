@@ -88,9 +88,6 @@ fn set_up(name: &str, off: Stages) -> Bench {
     };
     let mut bench = Bench::with(&more);
     bench.policy.off = off;
-    let typing = r#"{"type":"typing","to":{"room":"r"},"csrfToken":"TOKEN"}"#;
-    let vip = r#"{"type":"vip","to":{"room":"r"},"csrfToken":"TOKEN"}"#;
-    let send = |bench: &mut Bench, count: usize, text: &str| (0..count).for_each(|_| drop(bench.text(text)));
     match name {
         "-" | "short" => {}
         "20 health" => send(&mut bench, 20, r#"{"type":"health-check"}"#),
@@ -111,6 +108,20 @@ fn set_up(name: &str, off: Stages) -> Bench {
         "star" => bench.roles = vec!["*".into()],
         "writer" => bench.roles.push("writer".into()),
         "claims lie" => bench.claims = r#"{"level":"4"}"#.to_owned(),
+        other => return counted(other, bench, off),
+    }
+    bench
+}
+
+fn send(bench: &mut Bench, count: usize, text: &str) {
+    (0..count).for_each(|_| drop(bench.text(text)));
+}
+
+/// A connection, or its user elsewhere, that has used up a limit.
+fn counted(name: &str, mut bench: Bench, off: Stages) -> Bench {
+    let typing = r#"{"type":"typing","to":{"room":"r"},"csrfToken":"TOKEN"}"#;
+    let vip = r#"{"type":"vip","to":{"room":"r"},"csrfToken":"TOKEN"}"#;
+    match name {
         "typing" => send(&mut bench, 1, typing),
         "typing, a little later" => {
             send(&mut bench, 1, typing);

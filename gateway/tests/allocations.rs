@@ -1,0 +1,86 @@
+//! How often one message asks for memory: counted, because a clock here would not notice.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use allocation_counter::{AllocationInfo, measure};
+use portcullis_common::clock::UnixMs;
+use portcullis_common::config::model::Config;
+use portcullis_common::ids::UserId;
+use portcullis_gateway::pipeline::buckets::Buckets;
+use portcullis_gateway::pipeline::{ConnState, Frame, Now, Policy, Scratch, Verdict, Who, check};
+use portcullis_gateway::route::rooms::Subject;
+use rand::SeedableRng;
+
+const RULES: &str = r#"
+[tls]
+mode = "off"
+[origin]
+missing = "allow"
+[[auth.issuer]]
+name = "app"
+issuer = "https://app.test"
+audience = "portcullis"
+algorithms = ["HS256"]
+secret = "0123456789abcdef0123456789abcdef"
+[limit.message]
+rate = "1000000/s"
+burst = 1000000
+[limit.bytes]
+rate = "64MiB/s"
+burst = "1GiB"
+[[room]]
+pattern = "team.{t}"
+where = "t in claims.teams"
+join = ["member"]
+publish = ["member"]
+[message.chat]
+roles = ["member"]
+route = "room"
+rate = "1000000/s"
+burst = 1000000
+schema = "chat.json"
+[message.free]
+roles = ["member"]
+route = "room"
+"#;
+
+/// A message of 300 bytes with `text` where people write.
+fn chat(kind: &str, token: &str, room: &str) -> String {
+    let head = format!(
+        r#"{{"type":"{kind}","id":"m-000001","to":{{"room":"{room}"}},"csrfToken":"{token}","timestamp":1700000000000,"payload":{{"text":""#
+    );
+    let tail = r#"","lang":"en","reply":false,"tags":["a","b"]}}"#;
+    format!("{head}{}{tail}", "x".repeat(300 - head.len() - tail.len()))
+}
+
+/// What the second message of its kind on a connection asks for: the first fills memories that stay.
+fn second(kind: &str) -> AllocationInfo {
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline/tests/data");
+    let config = Config::parse(Some(RULES), std::iter::empty(), &base).unwrap();
+    let policy = Policy::compile(&config, Arc::new(Buckets::default()), 1).unwrap();
+    let (mut state, mut scratch) = (ConnState::default(), Scratch::default());
+    let now = Now { mono_ns: 1_000_000_000_000, wall: UnixMs(1_700_000_000_000) };
+    let token = state.csrf.rotate(policy.csrf(), &mut rand::rngs::StdRng::seed_from_u64(1), now);
+    let text = chat(kind, &token, "team.red");
+    assert_eq!(text.len(), 300);
+    let (roles, user) = (["member".into()], UserId::parse("ada").unwrap());
+    let subject = Subject { user: &user, tenant: None, roles: &roles, claims: r#"{"teams":["red"]}"# };
+    let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into() };
+    let mut send = || {
+        let checked = check(&policy, &mut state, &who, Frame::Text(&text), now, &mut scratch);
+        assert!(matches!(checked.verdict, Verdict::Pass(_)), "{checked:?}");
+    };
+    send();
+    measure(send)
+}
+
+#[test]
+fn a_chat_of_300_bytes_asks_for_no_more_memory_than_the_names_that_leave_the_pipeline() {
+    let free = second("free");
+    assert!(free.count_total <= 2, "without a schema: {free:?}");
+    let chat = second("chat");
+    assert!(chat.count_total <= 8 && chat.bytes_total <= 2_048, "with one: {chat:?}");
+    assert_eq!((chat.count_current, free.count_current), (0, 0), "and keeps nothing");
+}
