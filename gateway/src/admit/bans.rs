@@ -147,10 +147,11 @@ impl BanTable {
     #[must_use]
     pub fn fixed(targets: impl Iterator<Item = Target>) -> Self {
         let table = Self::new(Duration::ZERO);
-        let entry = Entry { until: NEVER, ends: NEVER, stamp: (UnixMs(0), LogId::default()), lifted: false };
+        let entry =
+            Entry { until: NEVER, ends: NEVER, stamp: (UnixMs(0), LogId::default()), lifted: false, reason: None };
         {
             let mut inner = table.inner.write().unwrap_or_else(PoisonError::into_inner);
-            targets.for_each(|target| inner.ban(&target, entry));
+            targets.for_each(|target| inner.ban(&target, entry.clone()));
         }
         table
     }

@@ -37,6 +37,10 @@ per = "tenant"
 types = ["bulk"]
 "#;
 
+/// The stages of this table; `inspection` has those behind them.
+const STAGES: [Stage; 7] =
+    [Stage::Size, Stage::Flow, Stage::Decode, Stage::Csrf, Stage::Role, Stage::Rate, Stage::Schema];
+
 struct Row<'t> {
     line: usize,
     stage: &'t str,
@@ -194,14 +198,14 @@ fn every_hostile_message_gets_exactly_its_answer() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for stage in Stage::ALL {
+    for stage in &STAGES {
         assert!(each[stage.name()] >= 12, "{stage}: {} rows", each[stage.name()]);
     }
 }
 
 #[test]
 fn without_any_one_stage_rows_of_it_fail() {
-    for stage in Stage::ALL {
+    for stage in &STAGES {
         let failed = |row: &&Row<'_>| answered(row, Stages::NONE.with(*stage)).1 != row.answer;
         let rows = rows();
         let failed = rows.iter().filter(|row| row.stage == stage.name()).filter(failed).count();
