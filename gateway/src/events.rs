@@ -8,6 +8,7 @@ use portcullis_common::ids::{NodeId, RequestId, SessionId, UserId};
 use portcullis_common::stage::Stage;
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::era::Era;
+use portcullis_common::store::redis::BadCopy;
 use portcullis_common::wire::code::Close;
 use portcullis_common::wire::reject::Reject;
 use prometheus_client::metrics::gauge::Gauge;
@@ -427,6 +428,32 @@ impl StoreFailed<'_> {
     pub fn emit(&self, metrics: &Metrics) {
         metrics.store_faults.inc();
         tracing::warn!(event = "store_failed", call = self.call, fault = %self.fault);
+    }
+}
+
+/// The store did not answer at the start; the node waits for it.
+pub struct StoreAwaited<'a> {
+    /// What kept it from being opened.
+    pub why: &'a str,
+}
+
+impl StoreAwaited<'_> {
+    /// Log only: nothing counts yet.
+    pub fn emit(&self) {
+        tracing::warn!(event = "store_awaited", why = self.why);
+    }
+}
+
+/// The copy of the control log on disk is of no use; another will take its place.
+pub struct CopyRefused<'a> {
+    /// Why.
+    pub bad: &'a BadCopy,
+}
+
+impl CopyRefused<'_> {
+    /// Log only: nothing counts yet.
+    pub fn emit(&self) {
+        tracing::error!(event = "control_copy_refused", why = %self.bad);
     }
 }
 

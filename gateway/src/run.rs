@@ -23,7 +23,8 @@ pub async fn run(
     started: impl FnOnce(&Arc<Node>, &Listening),
     end: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    let opened = store::open(&config, &clock).await?;
+    futures_util::pin_mut!(end);
+    let Some(opened) = store::open(&config, &clock, end.as_mut()).await? else { return Ok(()) };
     run_on(opened, config, clock, started, end).await
 }
 

@@ -78,6 +78,12 @@ impl Fleet {
         node(&self.setup, id)
     }
 
+    /// A further gateway of this name that need not become ready.
+    #[must_use]
+    pub fn launch(&self, id: &str) -> Gateway {
+        Gateway::launch(&self.setup.clone().set("node.id", id))
+    }
+
     /// A further gateway of this name, which reaches the store over `wire`.
     ///
     /// # Panics

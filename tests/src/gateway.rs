@@ -212,7 +212,12 @@ impl Gateway {
         panic!("no free ports");
     }
 
-    fn launch(setup: &Setup) -> Self {
+    /// Starts a gateway and waits for nothing.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    #[must_use]
+    pub fn launch(setup: &Setup) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = setup.write(dir.path());
         let [public, private] = free_ports();
@@ -278,6 +283,12 @@ impl Gateway {
     #[must_use]
     pub fn health(&self) -> Value {
         raw::get(self.private, "/health").json()
+    }
+
+    /// `/health`, if the node answers already.
+    #[must_use]
+    pub fn try_health(&self) -> Option<Value> {
+        raw::try_get(self.private, "/health").filter(|answer| answer.status == 200).map(|answer| answer.json())
     }
 
     /// Sends a signal by name, as in `TERM`.

@@ -259,3 +259,35 @@ fn a_node_that_cannot_read_the_control_log_lets_nobody_in_after_ten_seconds() {
     wait::until("a new session", || knock(&fleet.a, "bob").ok());
     assert_eq!(fleet.a.metric("portcullis_records_total{source=\"control\",outcome=\"taken\"}"), 2.0);
 }
+
+#[test]
+fn bans_outlive_the_store_and_the_whole_fleet_where_a_copy_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let mut fleet = Fleet::start(|setup| available(setup).set("store.state_dir", state.path().to_str().unwrap()));
+    let eve = Target::User(UserId::parse("app:eve").unwrap());
+    let bob = Target::User(UserId::parse("app:bob").unwrap());
+    let operator = fleet.operator();
+    let ban = |target: &Target| ControlEntry::Ban { target: target.clone(), until: None, reason: "test".to_owned() };
+    let copy = state.path().join("portcullis.gw-a.control");
+    let mut known = wait::until("an empty copy", || std::fs::read(&copy).ok());
+    for entry in [ban(&eve), ban(&bob), ControlEntry::Lift { target: bob.clone() }] {
+        operator.append(entry);
+        // it is written once for each place in the log
+        known = wait::until("the copy", || std::fs::read(&copy).ok().filter(|bytes| *bytes != known));
+    }
+    assert_eq!(knock(&fleet.a, "eve").expect_err("banned").code(), "banned");
+    drop(operator);
+    fleet.a.signal("KILL");
+    fleet.b.signal("KILL");
+    fleet.redis.kill();
+
+    // without the store a node lives, is not ready, and knows
+    let again = fleet.launch("gw-a");
+    let health = wait::until("the node to say why", || again.try_health());
+    assert_eq!((&health["status"], &health["bans"]), (&json!("not_ready"), &json!(2)), "{health}");
+    assert!(!again.ready());
+    fleet.redis.restart();
+    wait::until("the store to be found", || again.ready().then_some(()));
+    assert_eq!(knock(&again, "eve").expect_err("banned").code(), "banned");
+    assert!(lives(&mut open(&again, "bob")), "what was lifted stays lifted");
+}

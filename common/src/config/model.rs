@@ -147,6 +147,9 @@ pub struct Store {
     /// The key that names users and rooms in the store: 32 bytes in base 64, the same on all nodes, for good. Needed
     /// with Redis.
     pub naming_key_file: Option<PathBuf>,
+    /// A directory of this node's own, for a copy of the control log: bans outlive a store that forgot them while no other
+    /// node was there to remember (default none).
+    pub state_dir: Option<PathBuf>,
     /// Start although the server may evict keys under memory pressure, which forgets bans and sessions (default no).
     pub may_evict: bool,
     /// The ACL user on servers that hold data, before one in the URL (default: Redis's `default`).

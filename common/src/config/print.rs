@@ -173,6 +173,7 @@ fn store(page: &mut Page, store: &Store) {
     page.text("prefix", &store.prefix);
     page.maybe("cluster_key_file", store.cluster_key_file.as_ref().map(|p| p.to_string_lossy()));
     page.maybe("naming_key_file", store.naming_key_file.as_ref().map(|p| p.to_string_lossy()));
+    page.maybe("state_dir", store.state_dir.as_ref().map(|p| p.to_string_lossy()));
     page.plain("may_evict", store.may_evict);
     page.maybe("username", store.username.as_deref());
     page.maybe("password_file", store.password_file.as_ref().map(|p| p.to_string_lossy()));

@@ -24,6 +24,8 @@ pub struct StoreCounts {
     pub control: Counts,
     /// What the store pushed and this process was too slow to take.
     pub pushes_lost: u64,
+    /// Copies of the control log that could not be written to disk.
+    pub copies_failed: u64,
 }
 
 /// A look at a store that is not this process. Cheap; never asks the store.

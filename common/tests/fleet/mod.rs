@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::panic, dead_code, reason = "test code; no test uses all of it")]
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use portcullis_common::ids::{NodeEpoch, NodeId, RoomName};
 use portcullis_common::store::bus::{Bus, BusSink, Delivery, NodeMail, Position, Record};
 use portcullis_common::store::keyring::Keyring;
 use portcullis_common::store::record::{Header, Issuer, Sealer};
-use portcullis_common::store::redis::{RedisBus, RedisControl, RedisOptions, RedisStore, Trust};
+use portcullis_common::store::redis::{ControlCopy, RedisBus, RedisControl, RedisOptions, RedisStore, Trust};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -90,6 +91,13 @@ pub fn header(sequence: u64, at: UnixMs) -> Header {
     Header { issuer, sequence, at }
 }
 
+/// How a process of that name signs, in a life of its own.
+pub fn trust(name: &str, key_file: &str) -> Trust {
+    let node = NodeId::parse(name).expect("a node");
+    let issuer = Issuer { node, epoch: NodeEpoch(rand::random()) };
+    Trust { sealer: sealer(key_file), issuer, clock: Arc::new(SystemClock::default()) }
+}
+
 impl Process {
     pub async fn start(server: &RedisServer, name: &str) -> Self {
         let patient = Duration::from_secs(10);
@@ -109,6 +117,24 @@ impl Process {
         let trust = Trust { sealer: sealer(OURS), issuer, clock: Arc::new(SystemClock::default()) };
         let bus = store.bus(&trust, Box::new(StdRng::from_os_rng())).expect("the first bus");
         let control = store.control(&trust);
+        Self { store, bus, control, node, inbox: Arc::default() }
+    }
+
+    /// With this key file, and a copy of the control log in this file.
+    pub async fn start_as(server: &RedisServer, name: &str, key_file: &str, copy: Option<&Path>) -> Self {
+        let patient = Duration::from_secs(10);
+        let options = RedisOptions { command_timeout: patient, connect_timeout: patient, ..RedisOptions::new([7; 32]) };
+        let store = RedisStore::connect(&server.url(), &options).await.expect("a server");
+        let node = NodeId::parse(name).expect("a node");
+        let trust = trust(name, key_file);
+        let bus = store.bus(&trust, Box::new(StdRng::from_os_rng())).expect("the first bus");
+        let control = match copy {
+            Some(file) => {
+                let (copy, _) = ControlCopy::open(file.to_owned(), &options, &trust);
+                store.control_with_copy(&trust, copy)
+            }
+            None => store.control(&trust),
+        };
         Self { store, bus, control, node, inbox: Arc::default() }
     }
 

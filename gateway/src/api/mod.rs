@@ -9,6 +9,9 @@ use serde_json::json;
 
 use crate::node::Node;
 
+/// Before the store has answered.
+pub mod waiting;
+
 /// The content type of OpenMetrics 1.0.
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 

@@ -29,6 +29,7 @@ pub struct StoreMetrics {
     records: Sources,
     pushes_lost: Counter,
     log_lines_lost: Counter,
+    copies_failed: Counter,
     log_age: Gauge<f64, AtomicU64>,
     /// How many lines the log's writer dropped so far.
     dropped: OnceLock<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -52,6 +53,7 @@ impl StoreMetrics {
                 .map(|(s, o)| handle(s, o))
                 .collect(),
             pushes_lost: counter(r, "pushes_lost", "Messages of the store that the node was too slow to take"),
+            copies_failed: counter(r, "control_copies_failed", "Copies of the control log that did not reach the disk"),
             log_lines_lost: counter(r, "log_lines_lost", "Log lines dropped before a full writer"),
             log_age,
             dropped: OnceLock::new(),
@@ -75,6 +77,7 @@ impl StoreMetrics {
         let Some(store) = store else { return };
         let counts = store.counts();
         catch_up(&self.pushes_lost, counts.pushes_lost);
+        catch_up(&self.copies_failed, counts.copies_failed);
         for (source, counts) in [("bus", counts.bus), ("control", counts.control)] {
             for (outcome, count) in counts.entries() {
                 if let Some(counter) = self.records.get(&(source, outcome)) {

@@ -21,6 +21,7 @@ pub(super) fn store(mut s: Section<'_>, files: Files<'_>) -> Store {
         prefix: s.or("prefix", "portcullis".to_owned(), word(64)),
         cluster_key_file: s.optional("cluster_key_file", |v| files.path(v)),
         naming_key_file: s.optional("naming_key_file", |v| files.path(v)),
+        state_dir: s.optional("state_dir", |v| files.path(v)),
         may_evict: s.or("may_evict", false, boolean),
         username: s.optional("username", word(256)),
         password_file: s.optional("password_file", |v| files.path(v)),
@@ -55,7 +56,7 @@ fn fits(s: &mut Section<'_>, store: &Store) {
             }
         }
     };
-    only(s, &["username", "password_file"], shared, "a store that is a Redis");
+    only(s, &["username", "password_file", "state_dir"], shared, "a store that is a Redis");
     let sentinel = ["sentinel_username", "sentinel_password_file"];
     only(s, &sentinel, url.contains("-sentinel://"), "a store.url of redis-sentinel:// or rediss-sentinel://");
     only(s, &["ca_file", "cert_file", "key_file"], url.starts_with("rediss"), "a store.url of rediss://, with TLS");

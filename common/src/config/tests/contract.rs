@@ -226,7 +226,7 @@ fn each_line_that_the_example_comments_out_loads_when_it_is_not() {
         if source {
             text.iter_mut().filter(|l| l.starts_with("jwks_url")).for_each(String::clear);
         }
-        if ["username", "password_file", "sentinel_", "ca_file", "cert_file", "key_file"]
+        if ["username", "state_dir", "password_file", "sentinel_", "ca_file", "cert_file", "key_file"]
             .iter()
             .any(|k| active.starts_with(k))
         {

@@ -53,6 +53,12 @@ pub(super) enum Kind {
     Control,
     /// String, the fleet: which control log it is, random.
     ControlLife,
+    /// Hash, the fleet: which snapshot the control log has.
+    ControlSnapshot,
+    /// Hash, one snapshot of the control log: its pages.
+    ControlPages,
+    /// String, the fleet: who writes the next one.
+    ControlTurn,
     /// Hash, the fleet: lives of nodes that may leave something behind.
     Lives,
     /// String, the fleet: the last term of a leader. No TTL, or its number might come again.
@@ -91,6 +97,9 @@ impl Kind {
             Self::Probe => "probe",
             Self::Control => "control",
             Self::ControlLife => "control-life",
+            Self::ControlSnapshot => "control-snapshot",
+            Self::ControlPages => "control-pages",
+            Self::ControlTurn => "control-turn",
             Self::Lives => "lives",
             Self::Leader => "leader",
             Self::Fence => "fence",

@@ -69,6 +69,18 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// The same out of a snapshot, which may hold what was read already.
+    pub(super) fn recall(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: UnixMs, counters: &Counters) {
+        if !self.stamps.contains(&Stamp::of(&opened.header)) {
+            self.read(id, raw, opened, now, counters);
+        }
+    }
+
+    /// What is kept, sealed, in the log's order.
+    pub(super) fn kept(&self) -> impl Iterator<Item = (LogId, &Bytes)> {
+        self.sealed.iter().map(|(place, (_, sealed))| (*place, sealed))
+    }
+
     /// The next entry of the stream, authentic, at the store's time `now`.
     pub(super) fn read(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: UnixMs, counters: &Counters) {
         let header = &opened.header;
@@ -167,7 +179,11 @@ impl Log {
     pub(super) fn begin_anew(&mut self, now: UnixMs) -> Vec<(Stamp, Bytes)> {
         self.expire(now);
         let kept: Vec<(Stamp, Bytes)> = std::mem::take(&mut self.sealed).into_values().collect();
-        self.told = kept.iter().map(|(stamp, _)| *stamp).collect();
+        if self.told.len() > MOST {
+            self.told.clear();
+        }
+        // what was not read again since the last time was told too
+        self.told.extend(kept.iter().map(|(stamp, _)| *stamp));
         self.stamps.clear();
         self.dead.clear();
         self.merged = Merged::default();
@@ -179,6 +195,12 @@ impl Log {
     pub(super) fn missing(&self, before: Vec<(Stamp, Bytes)>) -> Vec<Bytes> {
         before.into_iter().filter(|(stamp, _)| !self.stamps.contains(stamp)).map(|(_, sealed)| sealed).collect()
     }
+}
+
+/// What an authentic entry says; `None`: nothing that this version knows.
+pub(super) fn decode(id: LogId, opened: &Opened) -> Option<Logged> {
+    let sealed: Sealed = serde_json::from_slice(&opened.body).ok()?;
+    Some(Logged { id, at: opened.header.at, entry: sealed.entry })
 }
 
 /// It ended before it was read.

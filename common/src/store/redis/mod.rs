@@ -111,6 +111,15 @@ mod probe;
 /// The control log as it is read.
 mod log;
 
+/// What of it was in force at some place.
+mod snapshot;
+
+/// The same on this machine's disk.
+mod copy;
+
+/// Reading all three.
+mod reader;
+
 /// The control log.
 mod control;
 
@@ -123,6 +132,7 @@ mod observe;
 pub use bus::RedisBus;
 pub use command::RedisOperator;
 pub use control::RedisControl;
+pub use copy::{BadCopy, ControlCopy};
 pub use counts::Counts;
 pub use health::LinkState;
 pub use keys::BadPrefix;
@@ -182,7 +192,13 @@ impl RedisStore {
     /// The control log, on the present runtime; its reader has a connection of its own.
     #[must_use]
     pub fn control(&self, trust: &Trust) -> RedisControl {
-        RedisControl::start(Arc::clone(&self.base), trust)
+        RedisControl::start(Arc::clone(&self.base), trust, None)
+    }
+
+    /// The same with a copy on disk.
+    #[must_use]
+    pub fn control_with_copy(&self, trust: &Trust, copy: ControlCopy) -> RedisControl {
+        RedisControl::start(Arc::clone(&self.base), trust, Some(Arc::new(copy)))
     }
 
     /// Every role, over this connection; the bus and the control log are the caller's.

@@ -43,6 +43,11 @@ impl StoreWatch for RedisWatch {
     }
 
     fn counts(&self) -> StoreCounts {
-        StoreCounts { bus: self.bus.counts(), control: self.control.counts(), pushes_lost: self.store.pushes_lost() }
+        StoreCounts {
+            bus: self.bus.counts(),
+            control: self.control.counts(),
+            pushes_lost: self.store.pushes_lost(),
+            copies_failed: self.control.copies_failed(),
+        }
     }
 }

@@ -46,6 +46,7 @@ pub(in crate::admit) fn config() -> Config {
             prefix: "portcullis".to_owned(),
             cluster_key_file: None,
             naming_key_file: None,
+            state_dir: None,
             may_evict: false,
             username: None,
             password_file: None,

@@ -1,0 +1,366 @@
+//! Reads the control log: the snapshot, then the stream behind it, then what comes; one task a process.
+//!
+//! The store may have lost entries when it is another log than before, or on another server, or its last place or its
+//! snapshot is behind what was read. Then everything is read again, and every process writes back what was in force and
+//! is missing; until that is read too nothing counts as known. What the copy on disk knew of another life of the store is
+//! treated the same way.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamReadReply;
+
+use super::command::{self, Page};
+use super::control::{Head, PATIENCE, Shared};
+use super::copy;
+use super::counts::Counters;
+use super::log::Stamp;
+use super::snapshot::{Kept, Pointer, Snapshots, Unread};
+use crate::clock::{Mono, UnixMs};
+use crate::store::StoreFault;
+use crate::store::control::LogId;
+use crate::store::record::Refused;
+
+/// How long one read waits for news. The log is asked for its head as often.
+const BLOCK: Duration = Duration::from_millis(1_000);
+
+/// Entries of one read.
+const PAGE: usize = 512;
+
+/// Between two tries to connect.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// What the store calls any number that is not ours.
+const LARGEST: u64 = 1 << 53;
+
+/// Dead entries that are worth a command.
+const TRIM: usize = 64;
+
+/// Entries behind the snapshot that are worth another one; with many in force a quarter of those.
+const DUE: u64 = 256;
+
+/// After a snapshot that could not be written.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Between two copies to disk.
+const COPY: Duration = Duration::from_secs(1);
+
+/// Where the next read goes on.
+struct Cursor {
+    id: String,
+    /// The log that is read.
+    life: String,
+    /// Its snapshot, as last seen.
+    snapshot: Pointer,
+    /// The snapshot that could not be opened: it is to be replaced.
+    spoiled: Option<String>,
+    /// What was in force when the store lost the log, to be written back once it has been read again.
+    restore: Option<Vec<(Stamp, Bytes)>>,
+    /// Everything was read once: what this process knows is the whole.
+    whole: bool,
+    /// The last place that it could not read for want of a key or a version, or that somebody forged, which looks the same
+    /// to a process whose key is wrong: others may be able to read it, so it is not trimmed.
+    blind: LogId,
+    snapshot_after: Mono,
+    /// What the copy on disk has, and when it was written.
+    copied: (String, LogId),
+    copy_after: Mono,
+}
+
+/// Reads until the log is dropped; connects again as long as it takes.
+pub(super) async fn run(shared: Weak<Shared>) {
+    let mut cursor = Cursor {
+        id: "0-0".to_owned(),
+        life: String::new(),
+        snapshot: Pointer::default(),
+        spoiled: None,
+        restore: None,
+        whole: false,
+        blind: LogId(0),
+        snapshot_after: Mono(0),
+        copied: (String::new(), LogId(0)),
+        copy_after: Mono(0),
+    };
+    loop {
+        let Some(strong) = shared.upgrade() else { return };
+        let own = strong.base.link.own_connection(strong.stream()).await;
+        drop(strong);
+        if let Ok(mut own) = own {
+            // a server that is none of ours any more may go on answering
+            while let Some(strong) = shared.upgrade().filter(|strong| strong.base.link.leads(&own)) {
+                if strong.read_once(&mut own.connection, &mut cursor).await.is_err() {
+                    break;
+                }
+            }
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// The number of an entry.
+fn place_of(id: &str) -> LogId {
+    LogId(id.split('-').next().and_then(|number| number.parse().ok()).map_or(0, |number| LARGEST.min(number)))
+}
+
+impl Shared {
+    async fn read_once(&self, connection: &mut MultiplexedConnection, cursor: &mut Cursor) -> Result<(), StoreFault> {
+        let asked = self.trust.clock.mono();
+        let head = self.head().await?;
+        self.recognise(&head, cursor);
+        self.load_snapshot(&head, cursor).await?;
+        let caught_up = self.lock().last >= head.last;
+        if caught_up {
+            self.settle(cursor, asked).await?;
+        }
+        if caught_up && cursor.whole && cursor.restore.is_none() {
+            self.snapshot(&head, cursor).await;
+            self.copy(&head, cursor).await;
+        }
+        let sent = self.trust.clock.mono();
+        let read = self.read(connection, &cursor.id, head.now, caught_up).await?;
+        let (log, commands): (Vec<_>, Vec<_>) = read.keys.into_iter().partition(|key| key.key == self.stream());
+        let commands = commands.into_iter().flat_map(|key| key.ids).collect();
+        if self.base.desk.take(commands, head.time(self.trust.clock.mono())) == Page::Spoiled {
+            command::begin_anew(&self.base, connection).await;
+            Counters::add(&self.counters.malformed, 1);
+        }
+        let entries: Vec<_> = log.into_iter().flat_map(|key| key.ids).collect();
+        let whole_tail = entries.len() < PAGE;
+        let ends = entries.iter().map(|entry| place_of(&entry.id)).max().unwrap_or_else(|| self.lock().last);
+        let first = entries.first().map(|entry| place_of(&entry.id));
+        if self.was_trimmed(first, whole_tail && ends < head.last, cursor).await? {
+            return Ok(());
+        }
+        for entry in entries {
+            let place = place_of(&entry.id);
+            match entry.map.get("d") {
+                Some(redis::Value::BulkString(sealed)) => {
+                    let refused = self.take(&entry.id, Bytes::from(sealed.clone()), head.now);
+                    if matches!(refused, Some(Refused::UnknownKey | Refused::Version | Refused::Forged)) {
+                        cursor.blind = place;
+                    }
+                }
+                _ => Counters::add(&self.counters.malformed, 1),
+            }
+            self.lock().last = place;
+            cursor.id = entry.id;
+        }
+        if whole_tail && ends < head.last {
+            // the last ones merged away or were trimmed: there is nothing between here and there
+            self.lock().last = head.last;
+            cursor.id = format!("{}-0", head.last.0);
+        }
+        self.advance(sent, |_| {});
+        self.trim(connection).await;
+        Ok(())
+    }
+
+    /// Whether the stream was trimmed between the look at its snapshot and the read: then what is between was not read,
+    /// and stands in the new snapshot. Only a hole in the numbers can tell; most are of entries that merged away.
+    async fn was_trimmed(&self, first: Option<LogId>, at_the_end: bool, cursor: &Cursor) -> Result<bool, StoreFault> {
+        let last = self.lock().last;
+        if !at_the_end && first.is_none_or(|first| first.0 <= last.0 + 1) {
+            return Ok(false);
+        }
+        let now = self.head().await?.snapshot;
+        Ok(now != cursor.snapshot && cursor.spoiled.as_ref() != Some(&now.id))
+    }
+
+    /// Whether this is the log that was read so far; if not, it is read from its beginning.
+    fn recognise(&self, head: &Head, cursor: &mut Cursor) {
+        let last = self.lock().last;
+        let began = std::mem::replace(&mut cursor.life, head.life.clone());
+        // the first entry gives a log its life
+        let named = began.ends_with(':') && head.life.starts_with(&began);
+        let another = began != head.life && !began.is_empty() && !named && last > LogId(0);
+        if another || head.last < last || head.snapshot.covers < cursor.snapshot.covers {
+            self.begin_anew(cursor, head.now);
+        }
+        if began.is_empty()
+            && let Some(copy) = &self.copy
+        {
+            let found = &copy.found;
+            cursor.copied = (found.life.clone(), found.last);
+            // of the very log that is there it says nothing new
+            if found.life != head.life || found.last > head.last {
+                cursor.restore = Some(copy::stamped(&found.entries, self.stream(), &self.trust));
+            }
+        }
+    }
+
+    /// It is another log, or another server: what was read does not count any more.
+    fn begin_anew(&self, cursor: &mut Cursor, now: UnixMs) {
+        self.progress.send_modify(|progress| progress.turns += (progress.turns % 2) ^ 1);
+        let mut kept = self.lock().begin_anew(now);
+        kept.extend(cursor.restore.take().into_iter().flatten());
+        (cursor.id, cursor.restore) = ("0-0".to_owned(), Some(kept));
+        (cursor.snapshot, cursor.blind) = (Pointer::default(), LogId(0));
+        Counters::add(&self.counters.renewed, 1);
+    }
+
+    /// Reads the snapshot, if it knows of more than was read.
+    async fn load_snapshot(&self, head: &Head, cursor: &mut Cursor) -> Result<(), StoreFault> {
+        let pointer = &head.snapshot;
+        if *pointer == cursor.snapshot || cursor.spoiled.as_ref() == Some(&pointer.id) {
+            return Ok(());
+        }
+        if pointer.covers > self.lock().last {
+            match self.snapshots().read(pointer).await {
+                Ok(entries) => self.take_snapshot(entries, head, cursor),
+                Err(Unread::Store(fault)) => return Err(fault),
+                Err(Unread::Refused(why)) => return self.spoiled(why, head, cursor),
+            }
+            self.lock().last = pointer.covers;
+            cursor.id = format!("{}-0", pointer.covers.0);
+        }
+        cursor.snapshot = pointer.clone();
+        Ok(())
+    }
+
+    fn take_snapshot(&self, entries: Vec<Kept>, head: &Head, cursor: &mut Cursor) {
+        for (place, sealed) in entries {
+            match self.trust.sealer.open(self.stream().as_bytes(), &sealed) {
+                Ok(opened) => self.lock().recall(place, &sealed, &opened, head.now, &self.counters),
+                Err(why) => {
+                    self.counters.refused(why);
+                    cursor.blind = head.snapshot.covers;
+                }
+            }
+        }
+    }
+
+    /// The snapshot is not what this cluster wrote. A process that knows the whole log puts another in its place; one
+    /// that does not must not act as if there were no bans.
+    fn spoiled(&self, why: Refused, head: &Head, cursor: &mut Cursor) -> Result<(), StoreFault> {
+        self.counters.refused(why);
+        // of a newer key or version is not made up
+        if !cursor.whole || matches!(why, Refused::UnknownKey | Refused::Version) {
+            return Err(StoreFault::Unavailable("the control log's snapshot cannot be read".into()));
+        }
+        self.begin_anew(cursor, head.now);
+        cursor.spoiled = Some(head.snapshot.id.clone());
+        self.lock().last = head.snapshot.covers;
+        cursor.id = format!("{}-0", head.snapshot.covers.0);
+        Ok(())
+    }
+
+    /// Everything has been read: what is missing of what was in force goes back, and is read too; then those who waited
+    /// go on.
+    async fn settle(&self, cursor: &mut Cursor, asked: Mono) -> Result<(), StoreFault> {
+        if let Some(before) = cursor.restore.take() {
+            let missing = self.lock().missing(before.clone());
+            let complete = missing.is_empty();
+            for sealed in missing {
+                if let Err(fault) = self.write(&sealed).await {
+                    cursor.restore = Some(before);
+                    return Err(fault);
+                }
+            }
+            if !complete {
+                // once more, when what was written has been read
+                cursor.restore = Some(Vec::new());
+                return Ok(());
+            }
+        }
+        cursor.whole = true;
+        self.advance(asked, |progress| progress.turns += progress.turns % 2);
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots { base: &self.base, trust: &self.trust, keys: &self.keys }
+    }
+
+    /// Writes a snapshot when it is due. Not by a process that could not read all: what it cannot read would be trimmed;
+    /// nor by one that has never read anything of this cluster's.
+    async fn snapshot(&self, head: &Head, cursor: &mut Cursor) {
+        let now = self.trust.clock.mono();
+        let (last, kept) = {
+            let log = self.lock();
+            (log.last, log.kept().count() as u64)
+        };
+        let tail = last.0.saturating_sub(head.snapshot.covers.0);
+        let spoiled = cursor.spoiled.as_ref() == Some(&head.snapshot.id);
+        let due = spoiled || tail >= DUE.max(kept / 4);
+        let blind = cursor.blind > head.snapshot.covers || self.counters.read().taken == 0;
+        if !due || blind || now < cursor.snapshot_after || cursor.restore.is_some() {
+            return;
+        }
+        cursor.snapshot_after = now.after(AGAIN);
+        let entries: Vec<Kept> = self.lock().kept().map(|(place, sealed)| (place, sealed.clone())).collect();
+        let before = &head.snapshot;
+        // whether one was written whose answer was lost, the next look at the pointer tells
+        let written = self.snapshots().write(&entries, last, head.life_of_log(), before, head.now).await;
+        if let Ok(Some(pointer)) = written {
+            // noted at once: should it be lost before the next look, nobody else may know
+            cursor.snapshot = pointer;
+            cursor.snapshot_after = now;
+            cursor.spoiled = None;
+        }
+    }
+
+    /// Brings the copy on disk up to date.
+    async fn copy(&self, head: &Head, cursor: &mut Cursor) {
+        let Some(copy) = &self.copy else { return };
+        let now = self.trust.clock.mono();
+        let last = self.lock().last;
+        let upto = (head.life.clone(), last);
+        if cursor.copied == upto || now < cursor.copy_after {
+            return;
+        }
+        cursor.copy_after = now.after(COPY);
+        let bytes = {
+            let log = self.lock();
+            copy.compose(&self.trust, &head.life, last, head.now, log.kept())
+        };
+        let path = copy.path();
+        let saved = tokio::task::spawn_blocking(move || copy::save(&path, &bytes)).await;
+        if matches!(saved, Ok(Ok(()))) {
+            cursor.copied = upto;
+        } else {
+            self.copies_failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn read(
+        &self,
+        connection: &mut MultiplexedConnection,
+        after: &str,
+        now: UnixMs,
+        wait: bool,
+    ) -> Result<StreamReadReply, StoreFault> {
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(PAGE);
+        if wait {
+            command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        }
+        command.arg("STREAMS").arg(self.stream());
+        match self.base.desk.cursor(now) {
+            Some(cursor) => command.arg(self.base.keys.commands()).arg(after).arg(cursor),
+            None => command.arg(after),
+        };
+        let answer = command.query_async::<Option<StreamReadReply>>(connection);
+        match tokio::time::timeout(BLOCK + PATIENCE, answer).await {
+            Ok(Ok(answer)) => Ok(answer.unwrap_or_default()),
+            Ok(Err(_)) => Err(StoreFault::Unavailable(Arc::from("the control log could not be read"))),
+            Err(_) => Err(StoreFault::Unavailable(Arc::from("no answer in time"))),
+        }
+    }
+
+    /// Takes out of the stream what merged away or ended. Every process does; what is gone already costs nothing.
+    async fn trim(&self, connection: &mut MultiplexedConnection) {
+        let dead = self.lock().dead(TRIM);
+        if !dead.is_empty() {
+            let mut command = redis::cmd("XDEL");
+            command.arg(self.stream());
+            dead.iter().for_each(|id| {
+                command.arg(format!("{}-0", id.0));
+            });
+            // what is not deleted now is dead to the next process that reads the log
+            let _ = tokio::time::timeout(PATIENCE, command.query_async::<u64>(connection)).await;
+        }
+    }
+}
