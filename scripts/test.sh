@@ -94,7 +94,7 @@ stage format 120 cargo fmt --all -- --check --color never
 stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings
 # with `--tests` the features are those of the test run: nothing is built twice
 if stage build 1200 cargo build --locked --workspace --bins --tests --examples; then
-  stage tests 900 bash -c tests
+  stage tests 1800 bash -c tests
   stage doctests 600 cargo test --locked --workspace --doc --no-fail-fast
   stage deploy 600 scripts/deploy-check.sh
   stage autobahn 600 scripts/autobahn.sh --quick --report "$LOGS/autobahn.json"
