@@ -10,6 +10,7 @@ use crate::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
 checks![
     a_follower_gets_everything_that_is_appended_in_order,
     a_late_follower_gets_what_is_in_force_in_order_and_then_the_rest,
+    whoever_comes_after_many_bans_knows_them_all,
     an_empty_log_begins_at_zero_and_places_grow,
     the_newest_ban_of_a_target_replaces_the_older_ones,
     a_lift_replaces_the_ban_and_stays_as_a_tombstone,
@@ -120,6 +121,18 @@ async fn a_late_follower_gets_what_is_in_force_in_order_and_then_the_rest(f: Fix
     f.append(ban("d", None)).await;
     f.has(&late, |reader| reader.entries().len() == 4).await;
     assert!(late.ids().is_sorted_by(|a, b| a < b));
+}
+
+/// Many enough that a store which keeps snapshots of its log has written one.
+async fn whoever_comes_after_many_bans_knows_them_all(f: Fixture) {
+    let bans: Vec<ControlEntry> = (0..600).map(|n| ban(&format!("u{n}"), None)).collect();
+    let (first, _) = f.follow().await;
+    for entry in &bans {
+        f.append(entry.clone()).await;
+    }
+    f.has(&first, |reader| reader.entries().len() == bans.len()).await;
+    assert_eq!(first.entries(), bans);
+    assert_eq!(f.told().await, bans);
 }
 
 async fn an_empty_log_begins_at_zero_and_places_grow(f: Fixture) {
