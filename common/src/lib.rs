@@ -27,5 +27,8 @@ pub mod control;
 /// Shared state: role traits, the memory store, the conformance suite.
 pub mod store;
 
+/// What the programs do alike.
+pub mod process;
+
 /// Which lives of nodes are there, and which are proved to be over.
 pub mod membership;

@@ -1,6 +1,6 @@
 //! `portcullis-coordinator`: the command line.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,10 +8,9 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use portcullis_common::clock::SystemClock;
 use portcullis_common::config;
-use portcullis_common::config::model::{CoordinatorConfig, Log};
+use portcullis_common::config::model::CoordinatorConfig;
+use portcullis_common::process::{LogError, asked_to_end, start_logging};
 use portcullis_coordinator::run::{StartError, check, run};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 
 /// The configuration or the command line is wrong (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
@@ -54,6 +53,13 @@ struct Failure {
     text: String,
 }
 
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        let code = if matches!(error, LogError::Filter(_)) { USAGE } else { FAILED };
+        Self { code, text: error.to_string() }
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = if matches!(error, StartError::Config(..)) { USAGE } else { FAILED };
@@ -94,50 +100,16 @@ fn say(text: &str) {
 }
 
 fn load(file: Option<&Path>) -> Result<CoordinatorConfig, Failure> {
-    let here = PathBuf::from(".");
-    let base = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(&here);
-    let base = std::path::absolute(base).unwrap_or(here.clone());
-    CoordinatorConfig::load(file, config::environment(), &base)
+    CoordinatorConfig::load(file, config::environment())
         .map_err(|errors| Failure { code: USAGE, text: errors.to_string() })
 }
 
 /// Lines that may wait to be written; a flood of events loses lines rather than blocking the loops.
 const LOG_LINES: usize = 16_384;
 
-/// The guard writes out what waits when it is dropped.
-fn start_logging(log: &Log) -> Result<WorkerGuard, Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
-        .map_err(|e| Failure { code: USAGE, text: format!("log.filter: {e}") })?;
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(writer);
-    let result = if log.json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
-    } else {
-        builder.with_target(false).try_init()
-    };
-    result.map(|()| guard).map_err(|e| Failure { code: FAILED, text: e.to_string() })
-}
-
 fn serve(config: CoordinatorConfig) -> Result<(), Failure> {
-    let _guard = start_logging(&config.log)?;
+    let (_guard, _) = start_logging(&config.log, LOG_LINES)?;
     let clock = Arc::new(SystemClock::default());
-    actix_rt::System::new().block_on(async {
-        let end = async {
-            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-                return;
-            };
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            // a second signal ends the process at once
-            actix_rt::spawn(async move {
-                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-                std::process::exit(i32::from(FAILED));
-            });
-        };
-        run(config, clock, |_| {}, end).await
-    })?;
+    actix_rt::System::new().block_on(async { run(config, clock, |_| {}, asked_to_end(FAILED)).await })?;
     Ok(())
 }

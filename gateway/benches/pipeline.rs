@@ -20,39 +20,7 @@ use portcullis_gateway::route::rooms::Subject;
 use rand::SeedableRng;
 
 /// What a chat of a real application is held against: roles, a room with a condition, limits, a schema.
-const RULES: &str = r#"
-[tls]
-mode = "off"
-[origin]
-missing = "allow"
-[[auth.issuer]]
-name = "app"
-issuer = "https://app.test"
-audience = "portcullis"
-algorithms = ["HS256"]
-secret = "0123456789abcdef0123456789abcdef"
-[limit.message]
-rate = "1000000/s"
-burst = 1000000
-[limit.bytes]
-rate = "64MiB/s"
-burst = "1GiB"
-[[room]]
-pattern = "team.{t}"
-where = "t in claims.teams"
-join = ["member"]
-publish = ["member"]
-[message.chat]
-roles = ["member"]
-route = "room"
-rate = "1000000/s"
-burst = 1000000
-max_size = "4KiB"
-schema = "chat.json"
-[message.free]
-roles = ["member"]
-route = "room"
-"#;
+const RULES: &str = include_str!("../src/pipeline/tests/data/chat.toml");
 
 fn policy() -> Policy {
     let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pipeline/tests/data");

@@ -1,6 +1,6 @@
 //! `portcullis-gateway`: the command line.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use clap::{Parser, Subcommand};
 use portcullis_common::clock::SystemClock;
 use portcullis_common::config;
 use portcullis_common::config::error::ConfigErrors;
-use portcullis_common::config::model::{Config, Log};
+use portcullis_common::config::model::Config;
 use portcullis_common::config::secret::Secret;
+use portcullis_common::process::{LogError, asked_to_end, start_logging};
 use portcullis_gateway::demo::DemoBackend;
 use portcullis_gateway::demo::backend::NodeBackend;
 use portcullis_gateway::node::{Node, StartError};
@@ -19,7 +20,6 @@ use portcullis_gateway::reload;
 use portcullis_gateway::run::run;
 use rand::RngCore;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 
 /// The configuration or the command line is wrong (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
@@ -108,6 +108,13 @@ struct Failure {
     text: String,
 }
 
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        let code = if matches!(error, LogError::Filter(_)) { USAGE } else { FAILED };
+        Self { code, text: error.to_string() }
+    }
+}
+
 impl From<StartError> for Failure {
     fn from(error: StartError) -> Self {
         let code = if matches!(error, StartError::Config(_)) { USAGE } else { FAILED };
@@ -120,10 +127,7 @@ fn say(text: &str) {
 }
 
 fn read(file: Option<&Path>) -> Result<Config, ConfigErrors> {
-    let here = PathBuf::from(".");
-    let base = file.and_then(Path::parent).filter(|p| !p.as_os_str().is_empty()).unwrap_or(&here);
-    let base = std::path::absolute(base).unwrap_or(here.clone());
-    Config::load(file, config::environment(), &base)
+    Config::load(file, config::environment())
 }
 
 fn load(file: Option<&Path>) -> Result<Config, Failure> {
@@ -172,23 +176,6 @@ fn health(file: Option<&Path>, address: Option<String>, live: bool) -> Result<()
 /// Lines that may wait to be written; a flood of events loses lines rather than blocking a worker.
 const LOG_LINES: usize = 65_536;
 
-/// The guard writes out what waits when it is dropped; the counter counts the lines that were lost.
-fn start_logging(log: &Log) -> Result<(WorkerGuard, ErrorCounter), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&log.filter)
-        .map_err(|e| Failure { code: USAGE, text: format!("log.filter: {e}") })?;
-    let (writer, guard) =
-        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LOG_LINES).finish(std::io::stderr());
-    let lost = writer.error_counter();
-    let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
-    let result = if log.json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
-    } else {
-        builder.with_target(false).try_init()
-    };
-    result.map(|()| (guard, lost)).map_err(|e| Failure { code: FAILED, text: e.to_string() })
-}
-
 /// Every SIGHUP reads the file again and puts its rules in force, or says why not.
 fn reload_on_hangup(node: Arc<Node>, file: PathBuf) {
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
@@ -208,20 +195,9 @@ fn reload_on_hangup(node: Arc<Node>, file: PathBuf) {
 
 /// Without a file it is the `dev` profile.
 fn serve(config: Config, file: Option<PathBuf>) -> Result<(), Failure> {
-    let (_guard, lost) = start_logging(&config.log)?;
+    let (_guard, lost) = start_logging(&config.log, LOG_LINES)?;
     let clock = Arc::new(SystemClock::default());
     actix_rt::System::new().block_on(async {
-        let end = async {
-            let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-                return;
-            };
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            // a second signal ends the process at once
-            actix_rt::spawn(async move {
-                tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-                std::process::exit(i32::from(FAILED));
-            });
-        };
         run(
             config,
             clock,
@@ -233,7 +209,7 @@ fn serve(config: Config, file: Option<PathBuf>) -> Result<(), Failure> {
                     greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
                 }
             },
-            end,
+            asked_to_end(FAILED),
         )
         .await
     })?;

@@ -13,38 +13,8 @@ use portcullis_gateway::pipeline::{ConnState, Frame, Now, Policy, Scratch, Verdi
 use portcullis_gateway::route::rooms::Subject;
 use rand::SeedableRng;
 
-const RULES: &str = r#"
-[tls]
-mode = "off"
-[origin]
-missing = "allow"
-[[auth.issuer]]
-name = "app"
-issuer = "https://app.test"
-audience = "portcullis"
-algorithms = ["HS256"]
-secret = "0123456789abcdef0123456789abcdef"
-[limit.message]
-rate = "1000000/s"
-burst = 1000000
-[limit.bytes]
-rate = "64MiB/s"
-burst = "1GiB"
-[[room]]
-pattern = "team.{t}"
-where = "t in claims.teams"
-join = ["member"]
-publish = ["member"]
-[message.chat]
-roles = ["member"]
-route = "room"
-rate = "1000000/s"
-burst = 1000000
-schema = "chat.json"
-[message.free]
-roles = ["member"]
-route = "room"
-"#;
+/// The rules of the benchmark of the pipeline.
+const RULES: &str = include_str!("../src/pipeline/tests/data/chat.toml");
 
 /// A message of 300 bytes with `text` where people write.
 fn chat(kind: &str, token: &str, room: &str) -> String {

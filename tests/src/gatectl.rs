@@ -1,7 +1,7 @@
 //! `gatectl` as a child process, and operators with keys of all roles.
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -193,7 +193,7 @@ impl Scribe {
     pub fn at(redis: &RedisServer) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let env = [("PORTCULLIS__STORE__URL".to_owned(), redis.url())];
-        let store = Store::load(None, env.into_iter(), Path::new("/")).unwrap();
+        let store = Store::load(None, env.into_iter()).unwrap();
         let operator = runtime.block_on(RedisOperator::connect(&store, Duration::from_secs(5))).expect("the store");
         Self { commands: operator.commands(), runtime }
     }

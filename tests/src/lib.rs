@@ -22,6 +22,7 @@ pub mod inside;
 pub mod length;
 pub mod programs;
 pub mod raw;
+pub mod say;
 pub mod stall;
 pub mod tokens;
 pub mod wait;

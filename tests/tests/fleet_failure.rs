@@ -14,6 +14,7 @@ use portcullis_common::store::control::{ControlEntry, Target};
 use portcullis_tests::blocking::Raw;
 use portcullis_tests::fleet::{Fleet, Operator, knock, lives, open, refused_for_the_cap, says_when};
 use portcullis_tests::gateway::{Gateway, Setup};
+use portcullis_tests::say::so_far;
 use portcullis_tests::wait;
 use serde_json::{Value, json};
 
@@ -29,12 +30,6 @@ fn capped(on_limit: &'static str) -> impl FnOnce(Setup) -> Setup {
 
 fn chat(room: &str, payload: impl Into<Value>) -> Value {
     json!({"type": "chat", "to": {"room": room}, "payload": payload.into()})
-}
-
-/// Everything that came before the answer to a question that is asked now.
-fn so_far(raw: &mut Raw) -> Vec<Value> {
-    raw.say(json!({"type": "health-check", "id": "so-far"}));
-    std::iter::repeat_with(|| raw.message()).take_while(|message| message["id"] != "so-far").collect()
 }
 
 /// The first session that the node lets in; until then every refusal is for the cap, and says when to try again.

@@ -9,32 +9,12 @@
 
 use portcullis_tests::blocking::{BINARY, Raw, TEXT};
 use portcullis_tests::inside::Inside;
+use portcullis_tests::say::{so_far, to_room, to_user};
 use portcullis_tests::tokens;
 use serde_json::{Value, json};
 
 fn open(inside: &Inside, user: &str) -> Raw {
     Raw::open(inside.public, &tokens::good(user))
-}
-
-fn to_room(kind: &str, room: &str, payload: impl Into<Value>) -> Value {
-    json!({"type": kind, "to": {"room": room}, "payload": payload.into()})
-}
-
-fn to_user(user: &str, payload: impl Into<Value>) -> Value {
-    json!({"type": "direct", "to": {"user": user}, "payload": payload.into()})
-}
-
-/// Everything that came before the answer to a question that is asked now.
-fn so_far(raw: &mut Raw) -> Vec<Value> {
-    raw.say(json!({"type": "health-check", "id": "so-far"}));
-    let mut messages = Vec::new();
-    loop {
-        let message = raw.message();
-        if message["id"] == "so-far" {
-            return messages;
-        }
-        messages.push(message);
-    }
 }
 
 #[test]

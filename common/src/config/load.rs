@@ -14,19 +14,15 @@ use super::{check, layer, section};
 impl Config {
     /// Reads a configuration: the file's text, then `PORTCULLIS__SECTION__KEY` from `env` over it, then defaults.
     ///
-    /// Files that it names are found relative to `base` and read (secrets, keys) or looked at (certificates); nothing
+    /// Files that it names are found relative to the file's directory (without a file: to the working directory) and read (secrets, keys) or looked at (certificates); nothing
     /// else is touched but the host name, for `node.id`, where `env` has no `HOSTNAME`. In the environment everything
     /// is text: lists are separated by commas, `PORTCULLIS__AUTH__ISSUER__0__SECRET` is `auth.issuer[0].secret`, and
     /// the next free number appends.
     ///
     /// # Errors
     /// Everything that is wrong, at once; no message holds a configured value.
-    pub fn load(
-        file: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
-        base: &Path,
-    ) -> Result<Self, ConfigErrors> {
-        load(file, env, base, read)
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        load(file, env, read)
     }
 
     /// [`Config::load`], of a text already read.
@@ -47,12 +43,8 @@ impl CoordinatorConfig {
     ///
     /// # Errors
     /// As [`Config::load`]; a store that no other process can see, too.
-    pub fn load(
-        file: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
-        base: &Path,
-    ) -> Result<Self, ConfigErrors> {
-        load(file, env, base, read_coordinator)
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
+        load(file, env, read_coordinator)
     }
 
     /// As [`Config::parse`].
@@ -74,16 +66,12 @@ impl Store {
     ///
     /// # Errors
     /// As [`Config::load`], of that section.
-    pub fn load(
-        file: Option<&Path>,
-        env: impl Iterator<Item = (String, String)>,
-        base: &Path,
-    ) -> Result<Self, ConfigErrors> {
+    pub fn load(file: Option<&Path>, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigErrors> {
         // nodes need them, operators have none
         let keys = ["CLUSTER_KEY_FILE", "NAMING_KEY_FILE"];
         let unused = keys.map(|key| (format!("PORTCULLIS__STORE__{key}"), "unused".to_owned()));
         let of_store = env.filter(|(name, _)| name.starts_with("PORTCULLIS__STORE__"));
-        let store = load(file, of_store.chain(unused), base, read_store)?;
+        let store = load(file, of_store.chain(unused), read_store)?;
         Ok(Self { cluster_key_file: None, naming_key_file: None, ..store })
     }
 }
@@ -91,12 +79,9 @@ impl Store {
 /// What is read of a tree: the whole of it, or one program's part.
 type Read<T> = fn(&Value, Files<'_>, &str, &Report) -> T;
 
-fn load<T>(
-    file: Option<&Path>,
-    env: impl Iterator<Item = (String, String)>,
-    base: &Path,
-    read: Read<T>,
-) -> Result<T, ConfigErrors> {
+fn load<T>(file: Option<&Path>, env: impl Iterator<Item = (String, String)>, read: Read<T>) -> Result<T, ConfigErrors> {
+    let directory = file.and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
+    let base = directory.unwrap_or(Path::new("."));
     let Some(path) = file else {
         return parse(None, env, base, "configuration", read);
     };

@@ -49,6 +49,9 @@ pub mod buckets;
 /// Whether the payload has the declared form.
 pub mod schema;
 
+/// Percent-encoding, once for all stages.
+pub mod percent;
+
 /// Whether the payload looks like an attack.
 pub mod signature;
 

@@ -155,6 +155,10 @@ impl Score {
 
     /// How long until the points are below a threshold; `None` where they are.
     fn until_below(&self, bound: f64, thresholds: &Thresholds, now: u64) -> Option<Duration> {
+        // it only ever decays: nearly every message ends here
+        if self.points < bound {
+            return None;
+        }
         let points = self.points(thresholds, now);
         if points < bound {
             return None;

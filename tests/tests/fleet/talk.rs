@@ -3,10 +3,9 @@
 use portcullis_tests::blocking::Raw;
 use portcullis_tests::fleet::{Fleet, open};
 use portcullis_tests::gateway::Setup;
+use portcullis_tests::say::{so_far, to_room, to_user};
 use portcullis_tests::{tokens, wait};
 use serde_json::{Value, json};
-
-use super::{so_far, to_room, to_user};
 
 /// A room that keeps everything that a test says.
 fn with_history(setup: Setup) -> Setup {

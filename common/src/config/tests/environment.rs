@@ -66,7 +66,7 @@ fn without_a_file_the_environment_is_enough() {
         ("PORTCULLIS__AUTH__ISSUER__0__JWKS_URL", "https://id.example/jwks"),
     ];
     let env = env.map(|(k, v)| (k.to_owned(), v.to_owned()));
-    assert!(Config::load(None, env.into_iter(), Path::new("/")).is_ok());
+    assert!(Config::load(None, env.into_iter()).is_ok());
 }
 
 #[test]

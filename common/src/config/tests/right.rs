@@ -139,13 +139,13 @@ fn the_dev_profile_is_legal_and_holds_the_given_secret() {
 fn a_file_is_read_from_disk_and_named_when_it_cannot_be() {
     let dir = directory();
     let path = dir.path().join("portcullis.toml");
-    let missing = Config::load(Some(&path), std::iter::empty(), dir.path()).unwrap_err();
+    let missing = Config::load(Some(&path), std::iter::empty()).unwrap_err();
     assert!(missing.to_string().contains("portcullis.toml: names a file that does not exist"), "{missing}");
     std::fs::write(&path, BASE).unwrap();
-    assert_eq!(Config::load(Some(&path), std::iter::empty(), dir.path()).unwrap().node.id.as_str(), "gw-1");
+    assert_eq!(Config::load(Some(&path), std::iter::empty()).unwrap().node.id.as_str(), "gw-1");
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(Config::load(Some(&path), std::iter::empty(), dir.path()).is_err());
+    assert!(Config::load(Some(&path), std::iter::empty()).is_err());
     std::fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
-    let long = Config::load(Some(&path), std::iter::empty(), dir.path()).unwrap_err();
+    let long = Config::load(Some(&path), std::iter::empty()).unwrap_err();
     assert!(long.to_string().contains("longer than"), "{long}");
 }

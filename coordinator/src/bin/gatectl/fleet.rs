@@ -1,6 +1,6 @@
 //! Asking nodes, and gathering their answers.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +23,9 @@ use super::{End, Trouble};
 
 /// How long the store may take for anything.
 const STORE: Duration = Duration::from_secs(3);
+
+/// The operator's key, where none is named.
+const KEY: &str = "operator.key";
 
 /// The fleet behind a store, and who speaks to it.
 pub struct Fleet {
@@ -49,14 +52,15 @@ pub struct Asked {
 impl Fleet {
     /// Reads the key, opens the store.
     pub async fn open(common: &Common) -> Result<Self, Trouble> {
-        let base = base(common);
         let file = common.config.as_deref();
-        let store = Store::load(file, config::environment(), &base).map_err(|e| Trouble::Usage(e.to_string()))?;
+        let store = Store::load(file, config::environment()).map_err(|e| Trouble::Usage(e.to_string()))?;
         if store.url == StoreUrl::Memory {
             let problem = "store.url: is \"memory:\": such a gateway has no store to be reached through";
             return Err(Trouble::Usage(problem.to_owned()));
         }
-        let key = super::keys::read(&common.key.clone().unwrap_or_else(|| base.join("operator.key")))?;
+        // beside the configuration file, or where one stands
+        let beside = || file.map_or(PathBuf::from(KEY), |file| file.with_file_name(KEY));
+        let key = super::keys::read(&common.key.clone().unwrap_or_else(beside))?;
         let operator =
             RedisOperator::connect(&store, STORE).await.map_err(|fault| Trouble::Unreached(fault.to_string()))?;
         Ok(Self {
@@ -122,12 +126,6 @@ impl Fleet {
         }
         self.ask(command, nodes).await
     }
-}
-
-/// Where relative names start.
-pub fn base(common: &Common) -> PathBuf {
-    let parent = common.config.as_deref().and_then(Path::parent).filter(|parent| !parent.as_os_str().is_empty());
-    parent.unwrap_or(Path::new(".")).to_owned()
 }
 
 /// What a gathering comes to. Whoever did not do it is named on stderr.

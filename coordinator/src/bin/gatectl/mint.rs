@@ -9,11 +9,11 @@ use rand::RngCore as _;
 use serde_json::{Map, Value, json};
 
 use super::arguments::{Common, Mint};
-use super::{End, Trouble, fleet, show};
+use super::{End, Trouble, show};
 
 /// `gatectl token mint`.
 pub fn mint(common: &Common, what: &Mint) -> Result<End, Trouble> {
-    let config = Config::load(common.config.as_deref(), config::environment(), &fleet::base(common))
+    let config = Config::load(common.config.as_deref(), config::environment())
         .map_err(|errors| Trouble::Usage(errors.to_string()))?;
     let (issuer, key) = issuer(&config, what.issuer.as_deref()).map_err(Trouble::Usage)?;
     if what.during > config.auth.max_token_life {

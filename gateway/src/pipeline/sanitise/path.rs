@@ -1,5 +1,7 @@
 //! Fields that name files: relative, in one notation, and leading nowhere but down, on every system that may read them.
 
+use crate::pipeline::percent;
+
 /// How often a name may be percent-encoded before it is refused for that alone.
 const ROUNDS: usize = 3;
 
@@ -77,38 +79,9 @@ fn segment(segment: &str) -> Result<(), &'static str> {
 
 /// Percent-decoded once, `%uXXXX` too; `None` where there is nothing to decode.
 fn decoded(text: &str) -> Result<Option<String>, &'static str> {
-    if !text.contains('%') {
-        return Ok(None);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let (mut rest, mut changed) = (text, false);
-    while let Some(at) = rest.find('%') {
-        let (before, tail) = rest.split_at(at);
-        out.extend_from_slice(before.as_bytes());
-        let code = |range: std::ops::Range<usize>| {
-            let digits = tail.get(range).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
-            u32::from_str_radix(digits, 16).ok()
-        };
-        let wide = tail.get(1..2).is_some_and(|u| u.eq_ignore_ascii_case("u")).then(|| code(2..6)).flatten();
-        let length = if let Some(wide) = wide {
-            let c = char::from_u32(wide).ok_or("path: half a character")?;
-            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            6
-        } else if let Some(byte) = code(1..3).and_then(|byte| u8::try_from(byte).ok()) {
-            out.push(byte);
-            3
-        } else {
-            out.push(b'%');
-            rest = tail.get(1..).unwrap_or_default();
-            continue;
-        };
-        changed = true;
-        rest = tail.get(length..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest.as_bytes());
+    let bytes = percent::decode(text, true).map_err(|_| "path: half a character")?;
     // an overlong dot (C0 AE) is not UTF-8, and a decoder that takes it all the same must not see it
-    let text = String::from_utf8(out).map_err(|_| "path: encoded as what is not UTF-8")?;
-    Ok(changed.then_some(text))
+    bytes.map(|bytes| String::from_utf8(bytes).map_err(|_| "path: encoded as what is not UTF-8")).transpose()
 }
 
 #[cfg(test)]

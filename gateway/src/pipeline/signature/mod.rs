@@ -15,6 +15,7 @@ use portcullis_common::wire::reject::Reject;
 
 use self::book::{Action, On};
 use super::payload::Said;
+use super::percent;
 use super::policy::Body;
 use super::stages::{Halt, Run};
 
@@ -45,19 +46,6 @@ pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
 
 /// A percent-encoded text as it is meant; `None` where nothing is encoded.
 fn unescaped(text: &str) -> Option<String> {
-    let encoded = |w: &[u8]| matches!(w, [b'%', a, b] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit());
-    if !text.contains('%') || !text.as_bytes().windows(3).any(encoded) {
-        return None;
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        let (before, tail) = rest.split_at(at);
-        out.extend_from_slice(before.as_bytes());
-        let byte = tail.get(1..3).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        out.push(byte.unwrap_or(b'%'));
-        rest = tail.get(if byte.is_some() { 3 } else { 1 }..).unwrap_or_default();
-    }
-    out.extend_from_slice(rest.as_bytes());
-    Some(String::from_utf8_lossy(&out).into_owned())
+    let bytes = percent::decode(text, false).ok().flatten()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
