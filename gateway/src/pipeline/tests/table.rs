@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use portcullis_common::stage::Stage;
+
+use super::inspection::TYPES;
 use super::*;
 
 const HOSTILE: &str = include_str!("hostile.txt");
@@ -36,10 +39,6 @@ burst = 1
 per = "tenant"
 types = ["bulk"]
 "#;
-
-/// The stages of this table; `inspection` has those behind them.
-const STAGES: [Stage; 7] =
-    [Stage::Size, Stage::Flow, Stage::Decode, Stage::Csrf, Stage::Role, Stage::Rate, Stage::Schema];
 
 struct Row<'t> {
     line: usize,
@@ -81,16 +80,20 @@ fn expanded(text: &str) -> String {
     out + rest
 }
 
+/// Every type that rows use, and what one row needs besides.
+fn rules(more: &str) -> String {
+    format!("{MORE}{TYPES}{more}")
+}
+
 /// A connection in the state that a row speaks of.
 fn set_up(name: &str, off: Stages) -> Bench {
     let short = "[size]\njson_string = 64\n";
     let bytes = "[limit.bytes]\nrate = \"1024/s\"\nburst = 1024\n";
-    let more = match name {
-        "short" => format!("{MORE}{short}"),
-        "bytes" => format!("{MORE}{bytes}"),
-        _ => MORE.to_owned(),
-    };
-    let mut bench = Bench::with(&more);
+    let mut bench = Bench::with(&match name {
+        "short" => rules(short),
+        "bytes" => rules(bytes),
+        _ => rules(scoring(name)),
+    });
     bench.policy.off = off;
     match name {
         "-" | "short" => {}
@@ -112,7 +115,66 @@ fn set_up(name: &str, off: Stages) -> Bench {
         "star" => bench.roles = vec!["*".into()],
         "writer" => bench.roles.push("writer".into()),
         "claims lie" => bench.claims = r#"{"level":"4"}"#.to_owned(),
+        other if !scoring(other).is_empty() => return scored(other, bench, off),
         other => return counted(other, bench, off),
+    }
+    bench
+}
+
+/// What a score does in set-ups that are about it; nothing for others.
+fn scoring(name: &str) -> &'static str {
+    match name {
+        "switched types" => "[anomaly]\nhalf_life = \"10s\"\nrestrict = 3\ndisconnect = 100\n",
+        "grew" => "[anomaly]\nhalf_life = \"10s\"\nrestrict = 2\ndisconnect = 100\n",
+        "refused often" => {
+            "[anomaly]\nhalf_life = \"10s\"\nrestrict = 20\ndisconnect = 100\n\
+             [limit.message]\nrate = \"1000/s\"\nburst = 1000\n"
+        }
+        "nearly over" => "[anomaly]\nhalf_life = \"10s\"\nrestrict = 5\ndisconnect = 8\n",
+        "scanned rooms" => "[anomaly]\nhalf_life = \"10s\"\nrestrict = 5\ndisconnect = 100\n",
+        _ if name.starts_with("attacked") => "[anomaly]\nhalf_life = \"10s\"\nrestrict = 5\ndisconnect = 100\n",
+        _ => "",
+    }
+}
+
+/// A connection that has shown something.
+fn scored(name: &str, mut bench: Bench, off: Stages) -> Bench {
+    let to_room = |kind: &str, room: &str, payload: &str| {
+        format!(r#"{{"type":"{kind}","to":{{"room":"{room}"}},"csrfToken":"TOKEN","payload":{payload}}}"#)
+    };
+    let chat = |payload: &str| to_room("chat", "r", payload);
+    // sql.union and xss.script, three points each
+    let attack = chat(r#""1 UNION SELECT password, <script>x</script>""#);
+    match name {
+        "attacked" => send(&mut bench, 1, &attack),
+        "attacked, a little later" => {
+            send(&mut bench, 1, &attack);
+            bench.wait(Duration::from_millis(2_600));
+        }
+        "attacked reloaded" => {
+            send(&mut bench, 1, &attack);
+            bench.reload(&rules(scoring(name)));
+            bench.policy.off = off;
+        }
+        "attacked refreshed" => {
+            send(&mut bench, 1, &attack);
+            bench.state.memo.forget();
+        }
+        "scanned rooms" => (0..3).for_each(|n| send(&mut bench, 1, &to_room("join", &format!("team.x{n}"), "{}"))),
+        "switched types" => {
+            let kinds = ["chat", "open", "post", "free", "composed"];
+            kinds.iter().cycle().take(13).for_each(|kind| send(&mut bench, 1, &to_room(kind, "r", "{}")));
+        }
+        "grew" => {
+            send(&mut bench, 8, &chat("{}"));
+            send(&mut bench, 1, &chat(&format!("\"{}\"", "x".repeat(20_000))));
+        }
+        "refused often" => send(&mut bench, 32, "{"),
+        "nearly over" => {
+            send(&mut bench, 1, &attack);
+            send(&mut bench, 3, "{");
+        }
+        other => panic!("no such set-up: {other}"),
     }
     bench
 }
@@ -133,7 +195,7 @@ fn counted(name: &str, mut bench: Bench, off: Stages) -> Bench {
         }
         "typing reloaded" => {
             send(&mut bench, 1, typing);
-            bench.reload(MORE);
+            bench.reload(&rules(""));
             bench.policy.off = off;
         }
         "typing stale" => {
@@ -144,7 +206,7 @@ fn counted(name: &str, mut bench: Bench, off: Stages) -> Bench {
         "vip elsewhere" => send(&mut bench, 1, r#"{"type":"vip","to":{"room":"other"},"csrfToken":"TOKEN"}"#),
         "vip reconnected" => {
             send(&mut bench, 1, vip);
-            bench = Bench { policy: bench.policy, ..Bench::on(MORE, Arc::clone(&bench.allowance)) };
+            bench = Bench { policy: bench.policy, ..Bench::on(&rules(""), Arc::clone(&bench.allowance)) };
         }
         "vip refreshed" => {
             send(&mut bench, 1, vip);
@@ -181,6 +243,9 @@ fn answered(row: &Row<'_>, off: Stages) -> (String, String) {
             let wait = reject.retry_after.map(|wait| format!(" {}", wait.as_millis())).unwrap_or_default();
             (stage.name().to_owned(), format!("{}{close}{wait}", reject.code.info().name))
         }
+        Verdict::Pass(passed) if passed.cleaned.any() => {
+            (String::new(), passed.message.payload.map(|raw| raw.get().to_owned()).unwrap_or_default())
+        }
         Verdict::Pass(_) => (String::new(), "passed".to_owned()),
         Verdict::Park(_) => (String::new(), "parked".to_owned()),
     }
@@ -198,14 +263,15 @@ fn every_hostile_message_gets_exactly_its_answer() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for stage in &STAGES {
+    assert!(each.values().sum::<usize>() >= 200);
+    for stage in Stage::ALL {
         assert!(each[stage.name()] >= 12, "{stage}: {} rows", each[stage.name()]);
     }
 }
 
 #[test]
 fn without_any_one_stage_rows_of_it_fail() {
-    for stage in &STAGES {
+    for stage in Stage::ALL {
         let failed = |row: &&Row<'_>| answered(row, Stages::NONE.with(*stage)).1 != row.answer;
         let rows = rows();
         let failed = rows.iter().filter(|row| row.stage == stage.name()).filter(failed).count();
@@ -214,11 +280,26 @@ fn without_any_one_stage_rows_of_it_fail() {
 }
 
 #[test]
+fn in_a_dry_run_what_payloads_hold_passes_unchanged_and_is_noted() {
+    let inspected = |row: &Row<'_>| row.set_up == "-" && ["signatures", "sanitise"].contains(&row.stage);
+    for row in rows().into_iter().filter(inspected) {
+        let mut bench = Bench::with(&rules(&format!("[pipeline]\ndry_run = [\"{}\"]", row.stage)));
+        let text = row.message.replace("TOKEN", &bench.token);
+        let checked = bench.check(Frame::Text(&text));
+        let code = if row.answer.starts_with('{') { "schema_invalid" } else { row.answer };
+        let noted = |note: &Note| note.stage.name() == row.stage && note.reject.code.info().name == code;
+        assert!(checked.notes.iter().any(noted), "line {}: {checked:?}", row.line);
+        let Verdict::Pass(passed) = checked.verdict else { panic!("line {}", row.line) };
+        assert!(text.contains(passed.message.payload.unwrap().get()), "line {}", row.line);
+    }
+}
+
+#[test]
 fn benign_payloads_pass_byte_for_byte_in_both_encodings() {
     assert!(BENIGN.lines().count() >= 80);
     for line in BENIGN.lines() {
         let (kind, payload) = line.strip_prefix("FREE ").map_or(("form", line), |payload| ("chat", payload));
-        let mut bench = Bench::with(MORE);
+        let mut bench = Bench::with(&rules(""));
         let text = format!(
             r#"{{"type":"{kind}","to":{{"room":"r"}},"csrfToken":"{}","id":"m","payload":{payload}}}"#,
             bench.token
