@@ -43,10 +43,9 @@ pub async fn run(worker: Rc<Worker>, request: actix_http::Request, mut io: Io) {
         }
     };
     if io.write_all(&head).await.is_ok() {
-        io.upgraded();
         let peer = Rc::new(Peer::new(SessionId::random(&mut rand::rng()), Protocol::Json, OUTBOX));
         peer.fence.set(node.fence.generation());
-        Connection::start(&worker, io, peer, |_| Echo);
+        Connection::start(&worker, io.upgraded(), peer, |_| Echo);
     }
 }
 

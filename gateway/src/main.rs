@@ -21,6 +21,11 @@ use portcullis_gateway::run::run;
 use rand::RngCore;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// A session is some thirty small things that live for hours among others that live for microseconds: an allocator that
+/// keeps sizes apart leaves no holes between them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The configuration or the command line is wrong (EX_USAGE of sysexits.h).
 const USAGE: u8 = 64;
 /// The node could not start or run.

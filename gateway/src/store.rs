@@ -9,7 +9,7 @@ use portcullis_common::config::secret::Secret;
 use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
 use portcullis_common::store::keyring::Keyring;
-use portcullis_common::store::memory::MemoryStore;
+use portcullis_common::store::memory::{Bounds, MemoryStore};
 use portcullis_common::store::record::{Issuer, Sealer};
 use portcullis_common::store::redis::{
     ConnectFault, ControlCopy, RedisBus, RedisControl, RedisOptions, RedisStore, RedisWatch, Trust,
@@ -39,10 +39,11 @@ pub struct Opened {
 }
 
 impl Opened {
-    /// The embedded store.
+    /// The embedded store of a node with at most so many connections: each may be missed once, and have been replaced.
     #[must_use]
-    pub fn memory(clock: &Arc<dyn Clock>) -> Self {
-        let stores = MemoryStore::new(Arc::clone(clock), rng());
+    pub fn memory(clock: &Arc<dyn Clock>, connections: usize) -> Self {
+        let bounds = Bounds { detached: connections.saturating_mul(2), ..Bounds::default() };
+        let stores = MemoryStore::bounded(Arc::clone(clock), rng(), bounds);
         // nobody outside this process reads what it seals
         let sealer = Sealer::new("memory", Arc::new(Keyring::random(&mut rand::rng())));
         Self { epoch: NodeEpoch::random(&mut rand::rng()), stores, watch: None, sealer }
@@ -132,7 +133,7 @@ pub async fn open(
     end: impl Future<Output = ()>,
 ) -> Result<Option<Opened>, StartError> {
     let url = match &config.store.url {
-        StoreUrl::Memory => return Ok(Some(Opened::memory(clock))),
+        StoreUrl::Memory => return Ok(Some(Opened::memory(clock, config.listen.max_connections))),
         StoreUrl::Redis(url) => url,
     };
     let closed = Closed::of(config, url, clock)?;

@@ -189,7 +189,6 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
     if actix_rt::time::timeout(LINGER, io.write_all(&head)).await.is_err() {
         return;
     }
-    io.upgraded();
     let Admitted { facts, identity, seat: Seat { mut slot, seq, grant, resumed } } = admitted;
     let session = slot.holder().sid;
     let (user, client, goes_on) = (&identity.user, facts.client, resumed.is_some());
@@ -197,7 +196,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
     slot.begins(grant.as_ref().map(|grant| grant.name));
     let peer = Rc::new(Peer::new(slot.holder().sid, facts.protocol, node.config.size.outbox));
     peer.fence.set(slot.fence());
-    Connection::start(&worker, io, Rc::clone(&peer), |address| {
+    Connection::start(&worker, io.upgraded(), Rc::clone(&peer), |address| {
         let entry = Arc::new(SessionEntry {
             user: identity.user.clone(),
             tenant: identity.tenant.clone(),
@@ -221,7 +220,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             // the node may have said already that it has claimed everything
             tell(&[entry], &Stop::Forgotten);
         }
-        let place = Place::new(&worker, Rc::clone(&peer), identity.user.clone(), slot);
+        let place = Place::new(&worker, Rc::clone(&peer), slot);
         let mut nobody = Context::from_waker(Waker::noop());
         let turn = Turn::begin(&worker, &peer, &mut nobody);
         let mut session = Session::new(identity, place, facts.client, resumed, &turn);

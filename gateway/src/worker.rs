@@ -172,7 +172,10 @@ impl Worker {
             let mut waiting = 0usize;
             let mut due = Vec::new();
             self.table.borrow().each(&mut |peer| {
-                waiting += peer.outbox().waiting();
+                let mut outbox = peer.outbox();
+                waiting += outbox.waiting();
+                outbox.slim();
+                drop(outbox);
                 if now >= peer.due.get() || self.node.fence.cuts(peer.fence.get(), now) {
                     due.push(Rc::clone(peer));
                 }

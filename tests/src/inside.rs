@@ -133,7 +133,7 @@ impl Inside {
         let (end, ended) = oneshot::channel::<()>();
         let (tell, told) = mpsc::channel();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let mut opened = Opened::memory(&clock);
+        let mut opened = Opened::memory(&clock, 1_000);
         opened.stores = change(opened.stores);
         let serve = move || {
             actix_rt::System::new().block_on(async {

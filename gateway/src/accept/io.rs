@@ -41,22 +41,28 @@ struct Swap {
     instead_of: usize,
 }
 
-/// An accepted connection: its bytes, its peer, its place under the connection caps.
+/// A connection's bytes, encrypted or not, and its place under the connection caps. Small: there is one for every idle
+/// session.
+pub struct Wire {
+    stream: Stream,
+    /// Given back when the connection is gone.
+    cap: CapGuard,
+}
+
+/// An accepted connection while it speaks HTTP.
 ///
-/// While it speaks HTTP it reads at most a bounded number of bytes between two writes, so that no request head can
-/// make the framework buffer more; [`Io::upgraded`] lifts the bound. The framework answers heads that it cannot parse
+/// It reads at most a bounded number of bytes between two writes, so that no request head can make the framework buffer
+/// more; [`Io::upgraded`] lifts the bound. The framework answers heads that it cannot parse
 /// (two Hosts, a bad length, a slow head) without asking the app, and with a bare status: such an answer is exchanged
 /// here for one in the form that every other refusal has.
 pub struct Io {
-    stream: Stream,
+    wire: Wire,
     link: Link,
     head_left: usize,
     head_limit: usize,
-    answers: Option<Answers>,
+    answers: Answers,
     /// The last answer of this connection, once there is one.
     swap: Option<Swap>,
-    /// Given back when the connection is gone, upgraded or not.
-    cap: CapGuard,
 }
 
 impl Io {
@@ -73,7 +79,7 @@ impl Io {
     }
 
     fn new(stream: Stream, link: Link, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
-        Self { stream, link, head_left: head_limit, head_limit, answers: Some(answers), swap: None, cap }
+        Self { wire: Wire { stream, cap }, link, head_left: head_limit, head_limit, answers, swap: None }
     }
 
     /// What is known of the other end.
@@ -93,36 +99,66 @@ impl Io {
     /// # Errors
     /// `rate_limited` when that address holds as many as it may.
     pub fn count_for(&mut self, client: IpAddr) -> Result<(), Reject> {
-        self.cap.count_for(client)
+        self.wire.cap.count_for(client)
     }
 
     /// Whether the bytes are encrypted by us.
     #[must_use]
     pub fn is_tls(&self) -> bool {
-        matches!(self.stream, Stream::Tls(_))
+        self.wire.is_tls()
     }
 
     /// HTTP is over: reads are bounded by the frame codec from now on.
-    pub fn upgraded(&mut self) {
-        self.head_left = usize::MAX;
-        self.head_limit = usize::MAX;
-        self.answers = None;
+    #[must_use]
+    pub fn upgraded(self) -> Wire {
+        self.wire
     }
 }
 
-impl Stream {
-    fn poll_write(&mut self, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
-            Self::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, data),
+impl Wire {
+    /// Whether the bytes are encrypted by us.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, data),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.get_mut().stream {
+            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
         }
     }
 }
 
 impl Swap {
-    fn poll(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn poll(&mut self, wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         while let Some(rest) = self.bytes.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match std::task::ready!(stream.poll_write(cx, rest))? {
+            match std::task::ready!(Pin::new(&mut *wire).poll_write(cx, rest))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 sent => self.sent += sent,
             }
@@ -149,14 +185,8 @@ impl AsyncRead for Io {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "request too large")));
         }
         let before = buf.filled().len();
-        let result = match &mut this.stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
-            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
-        };
-        let got = buf.filled().len() - before;
-        if this.head_left != usize::MAX {
-            this.head_left = this.head_left.saturating_sub(got);
-        }
+        let result = Pin::new(&mut this.wire).poll_read(cx, buf);
+        this.head_left = this.head_left.saturating_sub(buf.filled().len() - before);
         result
     }
 }
@@ -166,12 +196,11 @@ impl AsyncWrite for Io {
         let this = self.get_mut();
         this.head_left = this.head_limit;
         if this.swap.is_none()
-            && let Some(Answers { dresser, .. }) = &this.answers
             && let Some(status) = bare(data)
         {
             this.swap = Some(Swap {
                 turn: Ticket::default(),
-                bytes: dresser(this.link.peer, status),
+                bytes: (this.answers.dresser)(this.link.peer, status),
                 sent: 0,
                 instead_of: data.len(),
             });
@@ -180,25 +209,17 @@ impl AsyncWrite for Io {
         if this.swap.as_ref().is_some_and(|swap| swap.sent == swap.bytes.len()) {
             return Poll::Ready(Ok(data.len()));
         }
-        let Some(swap) = &mut this.swap else { return this.stream.poll_write(cx, data) };
-        if let Some(Answers { turns, .. }) = &this.answers {
-            std::task::ready!(turns.poll(&mut swap.turn, cx));
-        }
-        swap.poll(&mut this.stream, cx)
+        let Some(swap) = &mut this.swap else { return Pin::new(&mut this.wire).poll_write(cx, data) };
+        std::task::ready!(this.answers.turns.poll(&mut swap.turn, cx));
+        swap.poll(&mut this.wire, cx)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
-            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
-        }
+        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.get_mut().stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
-            Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
     }
 }
 

@@ -17,7 +17,7 @@ use portcullis_common::wire::code::Close;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::peer::Peer;
-use crate::accept::io::Io;
+use crate::accept::io::Wire;
 use crate::events::PanicCaught;
 use crate::frame::{Decoder, Event, Limits, Violation, encode};
 use crate::worker::Worker;
@@ -124,7 +124,7 @@ enum Phase {
 
 /// The actor.
 pub struct Connection<C: Conversation> {
-    io: Io,
+    io: Wire,
     worker: Rc<Worker>,
     peer: Rc<Peer>,
     decoder: Decoder,
@@ -168,7 +168,7 @@ impl<C: Conversation> Handler<Order<C::Order>> for Connection<C> {
 
 impl<C: Conversation> Connection<C> {
     /// Starts the actor on this worker; `talk` makes the conversation once the address is known.
-    pub fn start(worker: &Rc<Worker>, io: Io, peer: Rc<Peer>, talk: impl FnOnce(Addr<Self>) -> C) -> Addr<Self> {
+    pub fn start(worker: &Rc<Worker>, io: Wire, peer: Rc<Peer>, talk: impl FnOnce(Addr<Self>) -> C) -> Addr<Self> {
         let context = Context::new();
         let address = context.address();
         worker.add(&peer);

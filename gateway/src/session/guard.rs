@@ -70,11 +70,9 @@ pub struct Slot {
     user: UserId,
     holder: Holder,
     fate: Fate,
-    /// The ledger's name of the token that resumes the session; `None` where it cannot be resumed.
-    token: Option<[u8; 32]>,
     asked: Asking,
     /// Asked for in the name of a new life of the node, and not answered yet.
-    renaming: Option<Holder>,
+    renaming: Option<Box<Holder>>,
 }
 
 impl Slot {
@@ -93,7 +91,7 @@ impl Slot {
 
     fn new(worker: &Rc<Worker>, user: UserId, holder: Holder, fate: Fate, asked: Asking) -> Self {
         worker.node.registry.expect(&holder);
-        Self { worker: Rc::clone(worker), user, holder, fate, token: None, asked, renaming: None }
+        Self { worker: Rc::clone(worker), user, holder, fate, asked, renaming: None }
     }
 
     /// The ledger has given it.
@@ -106,8 +104,8 @@ impl Slot {
 
     /// The session begins, and its client is about to be told the token of this name.
     pub fn begins(&mut self, token: Option<[u8; 32]>) {
-        self.token = token;
-        self.detach(self.worker.node.config.session.resume_window);
+        let window = self.worker.node.config.session.resume_window;
+        self.fate = token.map_or(Fate::Release, |token| Fate::Detach(token, window));
     }
 
     /// The session is over for good.
@@ -117,8 +115,8 @@ impl Slot {
 
     /// The session can be resumed so long when it is over, if it can at all.
     fn detach(&mut self, window: Duration) {
-        self.fate = match self.token {
-            Some(token) if !window.is_zero() => Fate::Detach(token, window),
+        self.fate = match self.fate {
+            Fate::Detach(token, _) if !window.is_zero() => Fate::Detach(token, window),
             _ => Fate::Release,
         };
     }
@@ -148,7 +146,7 @@ impl Drop for Slot {
             self.worker.node.bus.forget_slot(self.holder.sid);
         }
         self.worker.node.registry.forget(&self.holder);
-        for holder in self.renaming.take().into_iter().chain([self.holder.clone()]) {
+        for holder in self.renaming.take().map(|holder| *holder).into_iter().chain([self.holder.clone()]) {
             let node = Arc::clone(&self.worker.node);
             conclude(&self.worker, give_back(node, self.user.clone(), holder, self.fate));
         }
@@ -213,7 +211,6 @@ async fn try_give_back(node: &Node, user: &UserId, holder: &Holder, fate: Fate) 
 pub struct Place {
     worker: Rc<Worker>,
     peer: Rc<Peer>,
-    user: UserId,
     opened: Mono,
     ended: Cell<Ended>,
     /// Store calls that the session did not live to see answered, and the rooms that they enter or leave.
@@ -225,12 +222,11 @@ pub struct Place {
 impl Place {
     /// Takes a place for `peer`; until told otherwise, its end counts as abrupt.
     #[must_use]
-    pub fn new(worker: &Rc<Worker>, peer: Rc<Peer>, user: UserId, slot: Slot) -> Self {
+    pub fn new(worker: &Rc<Worker>, peer: Rc<Peer>, slot: Slot) -> Self {
         let opened = worker.node.clock.mono();
         Self {
             worker: Rc::clone(worker),
             peer,
-            user,
             opened,
             ended: Cell::new(Ended::Abrupt),
             owed: RefCell::default(),
@@ -257,13 +253,16 @@ impl Place {
     /// Whose it is.
     #[must_use]
     pub fn user(&self) -> &UserId {
-        &self.user
+        &self.slot.user
     }
 
     /// What the ledger knows the session's resume token by.
     #[must_use]
     pub fn token(&self) -> Option<[u8; 32]> {
-        self.slot.token
+        match self.slot.fate {
+            Fate::Detach(token, _) => Some(token),
+            Fate::Withdraw | Fate::Release => None,
+        }
     }
 
     /// How long the session can be resumed when it is over; `None`: not at all.
@@ -277,7 +276,7 @@ impl Place {
             return None;
         }
         let holder = Holder { epoch, ..self.slot.holder.clone() };
-        self.slot.renaming = Some(holder.clone());
+        self.slot.renaming = Some(Box::new(holder.clone()));
         Some(holder)
     }
 
@@ -287,7 +286,7 @@ impl Place {
             && held
         {
             self.worker.node.registry.rename(&holder);
-            self.slot.holder = holder;
+            self.slot.holder = *holder;
         }
     }
 }
@@ -298,7 +297,7 @@ impl Drop for Place {
         let rooms = self.peer.rooms.take();
         // before the registry forgets it: whoever resumes the session enters rooms behind this
         let parting = (!rooms.is_empty()).then(|| node.registry.part(self.peer.sid));
-        node.registry.remove(&self.user, self.slot.holder());
+        node.registry.remove(&self.slot.user, self.slot.holder());
         let mut owed = self.owed.take();
         for room in rooms {
             let last = self.worker.hub.leave(&room, &self.peer);
@@ -306,7 +305,7 @@ impl Drop for Place {
             let after = joining.map(|at| owed.swap_remove(at).1);
             let epoch = self.slot.holder.epoch;
             let leaving = route::room::Leaving { node: Arc::clone(node), worker: self.worker.id, last, epoch, after };
-            let (leaving, parting) = (leaving.run(room, self.peer.sid, self.user.clone()), parting.clone());
+            let (leaving, parting) = (leaving.run(room, self.peer.sid, self.slot.user.clone()), parting.clone());
             conclude(&self.worker, async move {
                 leaving.await;
                 drop(parting);
@@ -316,6 +315,7 @@ impl Drop for Place {
             conclude(&self.worker, async move { drop(work.await) });
         }
         let lived = node.clock.mono().since(self.opened);
-        SessionClosed { session: self.peer.sid, user: &self.user, ended: self.ended.get(), lived }.emit(&node.metrics);
+        SessionClosed { session: self.peer.sid, user: &self.slot.user, ended: self.ended.get(), lived }
+            .emit(&node.metrics);
     }
 }

@@ -47,3 +47,16 @@ pub mod manager;
 
 /// The supervisor that survives a panic.
 pub mod supervise;
+
+#[cfg(test)]
+mod tests {
+    use super::connection::Connection;
+    use super::talk::Session;
+
+    #[test]
+    fn what_every_idle_session_has_stays_small() {
+        let (actor, session) = (size_of::<Connection<Session>>(), size_of::<Session>());
+        // with the runtime's and the framework's own parts the actor's task fits into 640 bytes
+        assert!(actor <= 192 && session <= 640, "{actor} {session}");
+    }
+}

@@ -100,6 +100,14 @@ impl Outbox {
         scratch
     }
 
+    /// Gives back the queue's memory where nothing waits. For outboxes that have been idle for a while: a busy one asks
+    /// for it again at once.
+    pub fn slim(&mut self) {
+        if self.frames.is_empty() && self.frames.capacity() > 0 {
+            self.frames = VecDeque::new();
+        }
+    }
+
     /// `n` bytes of [`Outbox::next_write`] went out.
     pub fn advance(&mut self, n: usize) {
         self.waiting = self.waiting.saturating_sub(n);
@@ -131,6 +139,16 @@ mod tests {
             outbox.advance(n);
         }
         out
+    }
+
+    #[test]
+    fn an_idle_outbox_owns_no_heap() {
+        let mut outbox = Outbox::default();
+        outbox.push(Bytes::from_static(b"x"), 10).unwrap();
+        outbox.slim();
+        assert_eq!(drain(&mut outbox, 9), b"x", "what waits is kept");
+        outbox.slim();
+        assert_eq!(outbox.frames.capacity(), 0);
     }
 
     #[test]

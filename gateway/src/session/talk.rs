@@ -120,7 +120,7 @@ pub struct Session {
     /// It has used up the time that it had.
     over: bool,
     /// Said with the close frame.
-    last_words: Option<Bytes>,
+    last_words: Option<Box<Bytes>>,
     /// A test asked the next turn to panic.
     #[cfg(feature = "fault-injection")]
     fault: bool,
@@ -197,7 +197,7 @@ impl Session {
                 Next::Go
             }
             Some(close) => {
-                self.last_words = Some(wire_out::reply(&error, turn.peer.protocol));
+                self.last_words = Some(Box::new(wire_out::reply(&error, turn.peer.protocol)));
                 Next::Close(close)
             }
         }
@@ -508,7 +508,7 @@ impl Conversation for Session {
             End::Panic => Ended::Panicked,
             End::Fenced => Ended::Closed(Close::Restart),
         });
-        self.last_words.take()
+        self.last_words.take().map(|words| *words)
     }
 
     fn due(&self) -> Mono {

@@ -59,6 +59,9 @@ mod leader;
 pub struct Bounds {
     /// Session slots, detached ones too. At the bound: `Full`.
     pub sessions: usize,
+    /// Detached slots, roughly: each of the store's shards has an even share. At the bound the one that expires first
+    /// is free again, and its session cannot be resumed any more.
+    pub detached: usize,
     /// Nodes with a lease. At the bound: `Full`.
     pub nodes: usize,
     /// Rooms known to the bus, and rooms with members. At the bound a room without subscribers and history is
@@ -89,6 +92,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             sessions: 1_000_000,
+            detached: 32_000,
             nodes: 1_024,
             rooms: 200_000,
             occupants: 1_000_000,
@@ -147,7 +151,7 @@ impl MemoryWorld {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, mut rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Self {
         let nonces = Box::new(StdRng::seed_from_u64(rng.next_u64()));
-        let ledger = Arc::new(session::AllSlots::new(Arc::clone(&clock), bounds.sessions));
+        let ledger = Arc::new(session::AllSlots::new(Arc::clone(&clock), bounds));
         let presence = Arc::new(presence::AllRooms::new(bounds));
         let tickets = Arc::new(ticket::AllTickets::new(Arc::clone(&clock), bounds));
         let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::era::{MemoryEras, Part, Told, When};
-use super::ready;
 use super::shard::Shards;
 use super::slots::{Now, Seq, UserSlots};
+use super::{Bounds, ready};
 use crate::clock::{Clock, Mono};
 use crate::config::model::OnLimit;
 use crate::ids::{NodeEpoch, NodeId, SessionId, UserId};
@@ -34,7 +34,7 @@ pub(super) struct AllSlots {
     copied: Shards<Users>,
     seq: Seq,
     held: AtomicUsize,
-    bound: usize,
+    bounds: Bounds,
 }
 
 #[derive(Clone, Default)]
@@ -66,7 +66,7 @@ impl MemoryLedger {
     }
 
     fn acquire_when(&self, when: When, request: Acquire) -> Result<Acquired, StoreFault> {
-        let may_grow = self.all.held.load(Ordering::Relaxed) < self.all.bound;
+        let may_grow = self.all.held.load(Ordering::Relaxed) < self.all.bounds.sessions;
         let user = request.user.clone();
         let answer = self.with_when(when, &user, |slots, now, seq| slots.acquire(request, now, seq, may_grow))?;
         answer.ok_or(StoreFault::Full("sessions"))
@@ -74,9 +74,9 @@ impl MemoryLedger {
 }
 
 impl AllSlots {
-    pub(super) fn new(clock: Arc<dyn Clock>, bound: usize) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, bounds: Bounds) -> Self {
         let (users, copied) = (Shards::new(), Shards::new());
-        Self { clock, users, copied, seq: Seq::default(), held: AtomicUsize::new(0), bound }
+        Self { clock, users, copied, seq: Seq::default(), held: AtomicUsize::new(0), bounds }
     }
 
     fn now(&self) -> Now {
@@ -122,16 +122,19 @@ impl AllSlots {
         }
     }
 
-    /// Drops expired slots of users who never come back, a few a call.
+    /// Drops expired slots of users who never come back, a few a call, and those that expire first where there are too
+    /// many.
     fn sweep(&self, users: &mut Users, now: Now) {
         for _ in 0..SWEEP {
+            let full = users.due.len() > self.bounds.detached.div_ceil(Shards::<Users>::COUNT);
             match users.due.peek() {
-                Some(Reverse((until, _))) if *until <= now.mono => {}
+                Some(Reverse((until, _))) if full || *until <= now.mono => {}
                 _ => break,
             }
-            let Some(Reverse((_, user))) = users.due.pop() else { break };
+            let Some(Reverse((until, user))) = users.due.pop() else { break };
             let Some(slots) = users.slots.get_mut(&user) else { continue };
-            self.change(slots, now, |_, _, _| ());
+            let late = Now { mono: now.mono.max(until), ..now };
+            self.change(slots, late, |_, _, _| ());
             if slots.len() == 0 {
                 users.slots.remove(&user);
             } else if let Some(until) = slots.next_expiry() {
@@ -290,9 +293,10 @@ mod tests {
     }
 
     /// In an era of its own.
-    fn alone(clock: &Arc<ManualClock>, bound: usize) -> MemoryLedger {
+    fn alone(clock: &Arc<ManualClock>, sessions: usize) -> MemoryLedger {
         let clock = Arc::clone(clock) as Arc<dyn Clock>;
-        let all = Arc::new(AllSlots::new(Arc::clone(&clock), bound));
+        let bounds = Bounds { sessions, detached: 6_400, ..Bounds::default() };
+        let all = Arc::new(AllSlots::new(Arc::clone(&clock), bounds));
         let eras = super::super::era::tests::alone(clock, Arc::clone(&all) as Arc<dyn Part>);
         MemoryLedger::new(all, eras)
     }
@@ -330,6 +334,22 @@ mod tests {
         }
         let left: usize = ledger.all.users.each().map(|users| users.slots.len() + users.due.len()).sum();
         assert_eq!((left, ledger.all.held.load(Ordering::Relaxed)), (0, 0));
+    }
+
+    #[test]
+    fn at_the_bound_of_detached_slots_those_that_expire_first_are_free() {
+        let clock = Arc::new(ManualClock::default());
+        let ledger = alone(&clock, 1_000_000);
+        for sid in 0..20_000 {
+            let Acquire { user, holder, .. } = request(&format!("u{sid}"), sid);
+            now(ledger.acquire(request(&format!("u{sid}"), sid))).unwrap();
+            now(ledger.detach(user, holder, [1; 32], Duration::from_secs(100))).unwrap();
+            clock.advance(Duration::from_millis(1));
+        }
+        let kept = |sid: u32| !now(ledger.slots(UserId::parse(&format!("u{sid}")).unwrap())).unwrap().is_empty();
+        let left = ledger.all.held.load(Ordering::Relaxed);
+        assert!((6_000..6_600).contains(&left), "{left}");
+        assert!((0..10_000).all(|sid| !kept(sid)) && (19_000..20_000).all(kept));
     }
 
     #[test]

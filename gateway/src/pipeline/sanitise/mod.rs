@@ -54,6 +54,9 @@ pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     let Some(kind) = run.kind else { return Ok(()) };
     let Body::Application(rule) = &kind.body else { return Ok(()) };
     let Some(root) = run.payload.root() else { return Ok(()) };
+    if rule.html.is_empty() && rule.path_fields.is_empty() && text::is_plain(root.raw()) {
+        return Ok(());
+    }
     let mut cleaned = Cleaned::default();
     for item in root.subtree() {
         let own = item.place() != root.place();

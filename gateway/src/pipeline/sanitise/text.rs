@@ -16,6 +16,14 @@ pub fn lies_somewhere(text: &str) -> bool {
     text.bytes().any(doubt) && text.chars().any(lies)
 }
 
+/// Whether JSON spells out nothing but ASCII, as it is meant: then there is nothing to find in its strings, and it is in
+/// every normal form.
+#[must_use]
+pub fn is_plain(json: &str) -> bool {
+    // branch-free over a whole block: some bytes a cycle
+    json.as_bytes().chunks(64).all(|block| block.iter().fold(true, |plain, b| plain & (*b < 0x7f) & (*b != b'\\')))
+}
+
 /// The text without them; `None` where there are none.
 #[must_use]
 pub fn honest(text: &str) -> Option<String> {
@@ -42,6 +50,14 @@ mod tests {
         for text in ["", "two\r\nlines\tand a tab", "👩‍👩‍👧 ❤️", "مرحبا \u{200f}!", "naïve – “quoted” €", "日本語", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]
         {
             assert_eq!(honest(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn plain_json_holds_nothing_that_lies() {
+        assert!(is_plain(r#"{"a":["b c",1,null], "d":"<&>'~"}"#) && is_plain(""));
+        for json in ["\"é\"", "\"\\u0000\"", "\"\u{7f}\"", "\"\u{202e}\""] {
+            assert!(!is_plain(json) && !is_plain(&format!("{}{json}", " ".repeat(100))), "{json}");
         }
     }
 

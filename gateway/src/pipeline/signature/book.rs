@@ -8,6 +8,8 @@ use portcullis_common::wire::field::FieldPath;
 use regex::{RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
+use super::pattern;
+
 /// The product's own.
 const BUILTIN: &str = include_str!("builtin.toml");
 
@@ -84,6 +86,8 @@ pub struct Book(Arc<Pages>);
 #[derive(Default)]
 struct Pages {
     set: Option<RegexSet>,
+    /// Finds something in a text where one of the set would in a part of it.
+    screen: Option<RegexSet>,
     list: Vec<Signature>,
 }
 
@@ -128,9 +132,12 @@ impl Book {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let patterns = written.iter().map(|one| &one.pattern);
-        let set = RegexSetBuilder::new(patterns).size_limit(SET).dfa_size_limit(SET).build();
-        let set = set.map_err(|_| vec!["all patterns together take too much memory".to_owned()])?;
+        let compile = |rewrite: fn(&str) -> Option<String>| {
+            let patterns: Option<Vec<String>> = written.iter().map(|one| rewrite(&one.pattern)).collect();
+            let set = patterns.map(|all| RegexSetBuilder::new(all).size_limit(SET).dfa_size_limit(SET).build());
+            set.and_then(Result::ok).ok_or_else(|| vec!["all patterns together take too much memory".to_owned()])
+        };
+        let (set, screen) = (compile(pattern::of_strings)?, compile(pattern::of_payloads)?);
         for (n, one) in written.iter().enumerate() {
             let proved = |text: &String, finds| set.matches(text).matched(n) == finds;
             let missed = one.hits.iter().filter(|text| !proved(text, true)).count();
@@ -142,7 +149,7 @@ impl Book {
         }
         let list: Result<Vec<Signature>, String> = written.into_iter().map(Written::signature).collect();
         match (list, problems.is_empty()) {
-            (Ok(list), true) => Ok(Self(Arc::new(Pages { set: Some(set), list }))),
+            (Ok(list), true) => Ok(Self(Arc::new(Pages { set: Some(set), screen: Some(screen), list }))),
             (Err(why), _) => Err(vec![why]),
             _ => Err(problems),
         }
@@ -158,6 +165,15 @@ impl Book {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.list.is_empty()
+    }
+
+    /// Whether a signature may fit a string of a payload that is written like this. Never false where one does. Cost:
+    /// one pass over it.
+    #[must_use]
+    pub fn may_find_in(&self, payload: &str) -> bool {
+        // what is spelled in another way is only found as it is meant
+        let as_meant = !payload.bytes().any(|b| b == b'\\' || b == b'%');
+        self.0.screen.as_ref().is_some_and(|screen| !as_meant || screen.is_match(payload))
     }
 
     /// The signatures that fit a text. Cost: one pass; a second only where something fits.
@@ -238,6 +254,20 @@ mod tests {
         assert!(parse("[[signature]]\nid = 'x'\nwrong = 1").is_err());
         let twice = "[[signature]]\nid = 'x'\npattern = 'q'\nweight = 1\nhits = ['q']\nmisses = ['p']\n".repeat(2);
         assert!(Book::of(parse(&twice).unwrap()).is_err());
+    }
+
+    #[test]
+    fn what_fits_a_string_may_be_found_in_its_payload() {
+        let own = parse(BUILTIN).unwrap();
+        let book = Book::of(parse(BUILTIN).unwrap()).unwrap();
+        for hit in own.iter().flat_map(|one| &one.hits) {
+            for payload in [format!("\"{hit}\""), format!("{{\"{hit}\":1}}"), format!("[1,{{\"a\":\"{hit}\"}}]")] {
+                assert!(book.may_find_in(&payload), "{payload}");
+            }
+        }
+        let chat =
+            r#"{"text":"the quick brown fox, O'Brien & co; cost: 5 < 6","tags":["a","b"],"n":[1,-2e3],"x":null}"#;
+        assert!(!book.may_find_in(chat) && !Book::default().may_find_in("\\"));
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Whether an application's payload looks like an attack. Every signature is looked for in one pass over each string as
 //! it is meant, not as it was spelled: JSON escapes are gone, and a percent-encoded string is looked at decoded too.
+//! Where neither is in a payload, one pass over the whole of it says first whether anything could fit.
 //!
 //! A match is evidence for the connection's score; some signatures refuse besides, and a type may have all of them refuse.
 //! Signatures find clumsy attacks and scanners. They are no wall: schemas, sanitising and the backend's own care are.
 
 /// Signatures, compiled.
 pub mod book;
+
+/// Their patterns, rewritten for the passes that look for them.
+mod pattern;
 
 use std::borrow::Cow;
 
@@ -24,6 +28,9 @@ pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     let Some(Body::Application(rule)) = run.kind.map(|kind| &kind.body) else { return Ok(()) };
     let Some(root) = run.payload.root().filter(|_| rule.signatures != SignatureUse::Off) else { return Ok(()) };
     let book = &run.policy.signatures;
+    if !book.may_find_in(root.raw()) {
+        return Ok(());
+    }
     let mut refused = None;
     for Said { item, key, text } in run.payload.strings() {
         for text in [Some(Cow::Borrowed(&*text)), unescaped(&text).map(Cow::Owned)].into_iter().flatten() {
