@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The proofs that take long, at full length: what `make test` runs as a short selection with the same code. Every stage
 # goes on when another has failed; logs: out/chaos/. Exit status: 0 only when nothing failed. STAGES="order cap" runs a
-# choice, PORTCULLIS_SEED=n repeats a run whose seed was printed.
+# choice, PORTCULLIS_SEED=n repeats a run whose seed was printed, PREVIOUS=COMMIT names the old version of `versions`.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 . scripts/need.sh
@@ -31,9 +31,26 @@ proof() {
   failed+=("$name")
 }
 
+# previous COMMIT: builds that commit's gateway and names it for the tests.
+previous() {
+  local at="$PWD/target/previous"
+  rm -rf "$at/tree" && mkdir -p "$at/tree" && git archive "$1" | tar -x -C "$at/tree" || return 1
+  (cd "$at/tree" && cargo build --quiet --locked -p portcullis-gateway --target-dir "$at/build") || return 1
+  export PORTCULLIS_PREVIOUS_GATEWAY_BIN="$at/build/debug/portcullis-gateway"
+}
+
 need_redis || exit 1
 proof order 1200 portcullis-tests fleet_proofs order::
 proof cap 1200 portcullis-tests fleet_proofs cap::
+if [ -z "${STAGES:-}" ] || [[ " $STAGES " == *" versions "* ]]; then
+  # PREVIOUS=COMMIT: another one than the last
+  if previous "${PREVIOUS:-HEAD~1}" >"$LOGS/previous.log" 2>&1; then
+    proof versions 600 portcullis-tests versions two_versions
+  else
+    echo "-- versions: FAILED, ${PREVIOUS:-HEAD~1} does not build, see $LOGS/previous.log"
+    failed+=("versions")
+  fi
+fi
 proof commands 600 portcullis-tests commands measure::
 
 [ ${#failed[@]} -eq 0 ] && echo "chaos: everything passed" && exit 0

@@ -90,7 +90,16 @@ impl Fleet {
     /// When it does not start.
     #[must_use]
     pub fn node_over(&self, wire: &Wire, id: &str) -> Gateway {
-        node(&self.setup.clone().set("store.url", &format!("redis://{}", wire.address)), id)
+        self.node_as(|setup| setup.set("store.url", &format!("redis://{}", wire.address)), id)
+    }
+
+    /// A further gateway of this name, with the configuration that `change` makes of the others'.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn node_as(&self, change: impl FnOnce(Setup) -> Setup, id: &str) -> Gateway {
+        node(&change(self.setup.clone()), id)
     }
 
     /// Where the store listens.

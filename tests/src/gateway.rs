@@ -92,6 +92,8 @@ pub struct Setup {
     toml: String,
     keys: BTreeMap<String, String>,
     files: Vec<(String, String)>,
+    /// Another program than the one under test.
+    program: Option<PathBuf>,
 }
 
 impl Default for Setup {
@@ -117,7 +119,7 @@ impl Setup {
     /// Nothing but this text and two ports.
     #[must_use]
     pub fn bare(toml: &str) -> Self {
-        Self { toml: toml.to_owned(), keys: BTreeMap::new(), files: Vec::new() }
+        Self { toml: toml.to_owned(), keys: BTreeMap::new(), files: Vec::new(), program: None }
     }
 
     /// Sets one key, as in `("session.max_per_user", "2")`.
@@ -149,6 +151,13 @@ impl Setup {
     #[must_use]
     pub fn file(mut self, name: &str, content: &str) -> Self {
         self.files.push((name.to_owned(), content.to_owned()));
+        self
+    }
+
+    /// Runs another program than the one under test.
+    #[must_use]
+    pub fn program(mut self, program: &Path) -> Self {
+        self.program = Some(program.to_owned());
         self
     }
 
@@ -221,7 +230,7 @@ impl Gateway {
         let dir = tempfile::tempdir().unwrap();
         let file = setup.write(dir.path());
         let [public, private] = free_ports();
-        let mut command = command();
+        let mut command = programs::without_variables(setup.program.as_deref().unwrap_or_else(|| binary()));
         command.arg("run").arg("--config").arg(file).envs(&setup.keys);
         if !setup.keys.contains_key("PORTCULLIS__LISTEN__PUBLIC") {
             command.env("PORTCULLIS__LISTEN__PUBLIC", public.to_string());
