@@ -6,6 +6,8 @@ PRIVATE_PORT ?= 9090
 # seconds for each fuzz target
 FUZZ_SECONDS ?= 180
 OUT ?= out
+# servers measured beside the gateway; empty for none
+PEERS ?= --peer uws=bench/peers/uws.mjs --peer ws=bench/peers/ws.mjs
 
 .DEFAULT_GOAL := help
 .PHONY: help run test bench conformance fuzz browser cluster chaos packaging
@@ -21,7 +23,8 @@ test: ## everything that decides whether a change is good: format, lints, tests,
 
 bench: ## the measured figures beside their budgets, into out/bench.md (release build; below ten minutes after it)
 	$(CARGO) build --locked --release -p portcullis-gateway -p portcullis-bench
-	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl
+	cd bench/peers && npm ci --no-audit --no-fund --silent
+	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl $(PEERS)
 	@echo "see $(OUT)/bench.md"
 
 conformance: ## every Autobahn case of sections 1-7 and 10, and the store's conformance suite

@@ -1,35 +1,34 @@
-// A peer for comparison: rooms and echo on uWebSockets (npm `uwebsockets`), with just enough of the wire contract for
-// the generator and no security at all. Start with PORT set and PEER_MODULES naming a folder with `node_modules`.
-import { createRequire } from "node:module";
-import process from "node:process";
+#!/usr/bin/env node
+// uWebSockets behind the generator's protocol, with its own publish and nothing else: no token, no limit, no check.
+import uws from "uwebsockets";
 
-const uws = createRequire(`${process.env.PEER_MODULES ?? process.cwd()}/`)("uwebsockets");
-const decoder = new TextDecoder();
-const app = uws.App();
-const limits = { maxPayloadLength: 64 * 1024, maxBackpressure: 256 * 1024, idleTimeout: 0, sendPingsAutomatically: false };
+const port = Number(process.env.PORT);
 
-function hear(socket, data) {
-  const message = JSON.parse(decoder.decode(data));
-  const timestamp = Date.now();
-  if (message.type === "join") {
-    socket.subscribe(message.to.room);
-    socket.send(JSON.stringify({ type: "ack", id: message.id, payload: {}, timestamp }));
-  } else if (message.type === "health-check") {
-    socket.send(JSON.stringify({ type: "health-check", payload: {}, timestamp }));
-  } else if (message.type === "chat") {
-    const room = message.to.room;
-    app.publish(room, JSON.stringify({ type: "chat", payload: message.payload, room, timestamp }));
-  }
-}
-
-app.ws("/diagnostics/echo", { ...limits, message: (socket, data) => socket.send(data, false) });
-app.ws("/ws", {
-  ...limits,
-  open: (socket) =>
-    socket.send(JSON.stringify({ type: "welcome", payload: { csrfToken: "none" }, timestamp: Date.now() })),
-  message: hear,
-});
-app.get("/", (response) => response.writeHeader("Connection", "close").end("ready", true));
-app.listen("127.0.0.1", Number(process.env.PORT), (listening) => {
-  if (!listening) process.exit(1);
-});
+uws
+  .App()
+  .ws("/*", {
+    maxPayloadLength: 64 * 1024,
+    idleTimeout: 120,
+    maxBackpressure: 1024 * 1024,
+    upgrade(res, req, context) {
+      res.upgrade({}, req.getHeader("sec-websocket-key"), "portcullis.v1.json", req.getHeader("sec-websocket-extensions"), context);
+    },
+    open(ws) {
+      ws.send('{"type":"welcome","payload":{"csrfToken":"none"}}');
+    },
+    message(ws, data) {
+      const text = Buffer.from(data).toString();
+      const { type, to } = JSON.parse(text);
+      if (type === "join") {
+        ws.subscribe(to.room);
+        ws.send('{"type":"ack","id":"1"}');
+      } else {
+        ws.publish(to.room, text); // to the others
+        ws.send(text);
+      }
+    },
+  })
+  .any("/*", (res) => res.end("ok"))
+  .listen("127.0.0.1", port, (listening) => {
+    if (!listening) process.exit(1);
+  });
