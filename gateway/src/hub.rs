@@ -43,7 +43,7 @@ const QUEUE_LENGTH: usize = 1 << 16;
 /// Messages handled in one pass, so that a burst does not starve the sockets.
 const PASS: usize = 256;
 
-/// Peers woken before other connections of the worker get a turn.
+/// Peers served before other connections of the worker get a turn.
 const SLICE: usize = 16;
 
 /// Messages held back for one member that is joining.
@@ -128,7 +128,7 @@ pub struct Hub {
     rooms: RefCell<HashMap<RoomName, Vec<Member>>>,
     panics: Cell<u64>,
     delivered: Cell<u64>,
-    /// Peers with something new to write, each once. A large room is woken in slices of [`SLICE`], so that everybody
+    /// Peers with something new to write, each once. A large room is served in slices of [`SLICE`], so that everybody
     /// else on the worker has a turn in between.
     wakes: RefCell<VecDeque<Rc<Peer>>>,
 }
@@ -202,12 +202,12 @@ impl Hub {
     /// have a turn before the next.
     pub fn turn(&self, queue: &HubQueue, peers: &dyn PeerTable) -> bool {
         let more = self.handle(queue, peers);
-        self.rouse();
+        self.rouse(peers);
         more || !self.wakes.borrow().is_empty()
     }
 
-    /// Wakes the next slice of peers.
-    fn rouse(&self) {
+    /// Has the next slice of peers write what waits for them: at once where that can be, else by waking the actor.
+    fn rouse(&self, peers: &dyn PeerTable) {
         let mut wakes = self.wakes.borrow_mut();
         for _ in 0..SLICE {
             let Some(peer) = wakes.pop_front() else {
@@ -216,7 +216,10 @@ impl Hub {
                 }
                 return;
             };
-            peer.rouse();
+            peer.unlist();
+            if !peers.write(&peer) {
+                peer.wake();
+            }
         }
     }
 
@@ -228,7 +231,7 @@ impl Hub {
         let midway = !self.wakes.borrow().is_empty();
         let more = self.handle(queue, peers);
         if !midway {
-            self.rouse();
+            self.rouse(peers);
             if !self.wakes.borrow().is_empty() {
                 queue.waker.wake();
             }
@@ -358,4 +361,6 @@ pub trait PeerTable {
     fn peer(&self, slot: u32) -> Option<Rc<Peer>>;
     /// Every peer.
     fn each(&self, visit: &mut dyn FnMut(&Rc<Peer>));
+    /// Writes what waits for a peer without its actor; false where the actor has to do it.
+    fn write(&self, peer: &Peer) -> bool;
 }

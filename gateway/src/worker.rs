@@ -49,13 +49,32 @@ pub struct Worker {
     dresser: Dresser,
 }
 
-impl PeerTable for Table {
+impl Table {
+    fn each(&self, visit: impl FnMut(&Rc<Peer>)) {
+        self.peers.iter().flatten().for_each(visit);
+    }
+}
+
+impl PeerTable for Worker {
     fn peer(&self, slot: u32) -> Option<Rc<Peer>> {
-        self.peers.get(usize::try_from(slot).ok()?)?.clone()
+        self.table.borrow().peers.get(usize::try_from(slot).ok()?)?.clone()
     }
 
     fn each(&self, visit: &mut dyn FnMut(&Rc<Peer>)) {
-        self.peers.iter().flatten().for_each(visit);
+        self.table.borrow().each(visit);
+    }
+
+    fn write(&self, peer: &Peer) -> bool {
+        // as before every write: the process may have been stopped since the last
+        if self.node.fence.cuts(peer.fence.get(), self.node.clock.mono()) {
+            return false;
+        }
+        // the buffer is in use where a connection's turn hands out what it brought
+        let Ok(mut scratch) = self.write_buffer.try_borrow_mut() else { return false };
+        let mut sent = 0;
+        let done = peer.write_out(&mut scratch, &mut sent);
+        self.node.metrics.bytes_out.inc_by(sent as u64);
+        done
     }
 }
 
@@ -129,7 +148,7 @@ impl Worker {
     /// Hands out what waits in this worker's queue.
     pub fn drain(&self) {
         let Some(queue) = self.node.bus.queue(self.id) else { return };
-        if self.hub.pass(queue, &*self.table.borrow()) {
+        if self.hub.pass(queue, self) {
             // others fill the queue too: the rest is for the hub's own turn
             queue.wake();
         }
@@ -139,7 +158,7 @@ impl Worker {
     async fn run_hub(self: Rc<Self>) {
         let Some(queue) = self.node.bus.queue(self.id) else { return };
         loop {
-            let more = self.hub.turn(queue, &*self.table.borrow());
+            let more = self.hub.turn(queue, &*self);
             self.report();
             if more {
                 // not a plain wake-up: that would come before every socket that became readable meanwhile, because the
@@ -171,7 +190,7 @@ impl Worker {
             let now = self.node.clock.mono();
             let mut waiting = 0usize;
             let mut due = Vec::new();
-            self.table.borrow().each(&mut |peer| {
+            self.table.borrow().each(|peer| {
                 let mut outbox = peer.outbox();
                 waiting += outbox.waiting();
                 outbox.slim();

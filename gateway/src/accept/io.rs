@@ -1,5 +1,6 @@
 //! One stream type for plain TCP and TLS, and the last word on what HTTP says through it.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -15,8 +16,11 @@ use crate::admit::address::CapGuard;
 use crate::admit::network::Link;
 use crate::turns::{Ticket, Turns};
 
+/// A plain socket that its actor and its worker's hub write to, by turns.
+pub type Shared = Rc<RefCell<TcpStream>>;
+
 enum Stream {
-    Plain(TcpStream),
+    Plain(Shared),
     // boxed: a TLS session is large and must not make plain ones large
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -69,7 +73,7 @@ impl Io {
     /// A plain connection.
     #[must_use]
     pub fn plain(tcp: TcpStream, link: Link, head_limit: usize, cap: CapGuard, answers: Answers) -> Self {
-        Self::new(Stream::Plain(tcp), link, head_limit, cap, answers)
+        Self::new(Stream::Plain(Rc::new(RefCell::new(tcp))), link, head_limit, cap, answers)
     }
 
     /// A TLS connection after its handshake.
@@ -121,12 +125,21 @@ impl Wire {
     pub fn is_tls(&self) -> bool {
         matches!(self.stream, Stream::Tls(_))
     }
+
+    /// The socket, where what is written is what is sent.
+    #[must_use]
+    pub fn shared(&self) -> Option<Shared> {
+        match &self.stream {
+            Stream::Plain(tcp) => Some(Rc::clone(tcp)),
+            Stream::Tls(_) => None,
+        }
+    }
 }
 
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_read(cx, buf),
+            Stream::Plain(tcp) => Pin::new(&mut *tcp.borrow_mut()).poll_read(cx, buf),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_read(cx, buf),
         }
     }
@@ -135,21 +148,21 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_write(cx, data),
+            Stream::Plain(tcp) => Pin::new(&mut *tcp.borrow_mut()).poll_write(cx, data),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_write(cx, data),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Stream::Plain(tcp) => Pin::new(&mut *tcp.borrow_mut()).poll_flush(cx),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.get_mut().stream {
-            Stream::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Stream::Plain(tcp) => Pin::new(&mut *tcp.borrow_mut()).poll_shutdown(cx),
             Stream::Tls(tls) => Pin::new(tls.as_mut()).poll_shutdown(cx),
         }
     }

@@ -172,6 +172,7 @@ impl<C: Conversation> Connection<C> {
         let context = Context::new();
         let address = context.address();
         worker.add(&peer);
+        peer.connect(io.shared());
         let talk = Some(Box::new(talk(address)));
         context.run(Self {
             io,
@@ -221,6 +222,7 @@ impl<C: Conversation> Connection<C> {
             return Poll::Ready(());
         }
         self.peer.due.set(self.next_due());
+        self.peer.rest(self.phase == Phase::Open && !self.paused && self.peer.outbox().is_empty());
         Poll::Pending
     }
 
@@ -342,6 +344,7 @@ impl<C: Conversation> Connection<C> {
             }
             return;
         };
+        self.peer.rest(false);
         let words = talk.ending(end, turn);
         let until = turn.now().after(turn.worker.node.config.session.close_timeout);
         let mut outbox = self.peer.outbox();
@@ -382,6 +385,8 @@ impl<C: Conversation> Connection<C> {
 
 impl<C: Conversation> Drop for Connection<C> {
     fn drop(&mut self) {
+        // the hub may know the peer for a moment longer; the socket goes now
+        self.peer.connect(None);
         self.worker.remove(&self.peer);
     }
 }

@@ -8,7 +8,11 @@ use portcullis_common::clock::Mono;
 use portcullis_common::ids::{RoomName, SessionId};
 
 use super::outbox::Outbox;
+use crate::accept::io::Shared;
 use crate::admit::subprotocol::Protocol;
+
+/// One write takes at most this much.
+pub const WRITE: usize = 64 << 10;
 
 /// Where a session's socket is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +45,10 @@ pub struct Peer {
     pumping: Cell<bool>,
     /// The hub has it on its list to wake.
     listed: Cell<bool>,
+    /// The actor has left nothing to write and nothing to end: a frame may go out without it.
+    resting: Cell<bool>,
+    /// What the hub writes to, while the actor lives.
+    socket: RefCell<Option<Shared>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -60,6 +68,8 @@ impl Peer {
             overflowed: Cell::new(false),
             pumping: Cell::new(false),
             listed: Cell::new(false),
+            resting: Cell::new(false),
+            socket: RefCell::default(),
             waker: RefCell::new(None),
         }
     }
@@ -84,10 +94,39 @@ impl Peer {
         !self.pumping.get() && !self.listed.replace(true)
     }
 
-    /// What [`Peer::deliver_later`] left to do.
-    pub fn rouse(&self) {
+    /// The hub takes it off its list: what [`Peer::deliver_later`] left to do is [`Peer::write_out`], or else
+    /// [`Peer::wake`].
+    pub fn unlist(&self) {
         self.listed.set(false);
-        self.wake();
+    }
+
+    /// From now on frames may be written to this socket while the actor rests; `None`: no more.
+    pub fn connect(&self, socket: Option<Shared>) {
+        *self.socket.borrow_mut() = socket;
+    }
+
+    /// Whether a frame may go out without the actor, until it runs again.
+    pub fn rest(&self, resting: bool) {
+        self.resting.set(resting);
+    }
+
+    /// Writes what waits, past the actor, and counts the bytes in `sent`. False: the actor has to be woken, for the rest
+    /// or for its end.
+    #[must_use]
+    pub fn write_out(&self, scratch: &mut Vec<u8>, sent: &mut usize) -> bool {
+        if self.pumping.get() || !self.resting.get() || self.overflowed.get() {
+            return false;
+        }
+        let socket = self.socket.borrow();
+        let Some(Ok(socket)) = socket.as_ref().map(|socket| socket.try_borrow()) else { return false };
+        let mut outbox = self.outbox.borrow_mut();
+        while !outbox.is_empty() {
+            // an error is the actor's to see: it meets the same one
+            let Ok(written @ 1..) = socket.try_write(outbox.next_write(scratch, WRITE)) else { return false };
+            outbox.advance(written);
+            *sent += written;
+        }
+        true
     }
 
     /// Has the actor polled soon, unless it is running already.
@@ -128,5 +167,45 @@ impl Peer {
     /// The outbox, for the actor.
     pub fn outbox(&self) -> std::cell::RefMut<'_, Outbox> {
         self.outbox.borrow_mut()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use tokio::io::AsyncReadExt;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn while_its_actor_rests_a_peer_writes_by_itself_and_at_no_other_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        socket.writable().await.unwrap();
+        let peer = Peer::new(SessionId(1), Protocol::Json, 1 << 24);
+        let (mut scratch, mut sent) = (Vec::new(), 0);
+        let mut write = |peer: &Peer| peer.write_out(&mut scratch, &mut sent);
+        assert!(peer.deliver_later(Bytes::from_static(b"one")));
+        assert!(!write(&peer), "there is no socket");
+        peer.connect(Some(Rc::new(RefCell::new(socket))));
+        assert!(!write(&peer), "the actor has not said that it rests");
+        peer.rest(true);
+        peer.enter(Waker::noop());
+        assert!(!write(&peer), "the actor runs");
+        peer.leave();
+        assert!(write(&peer) && peer.outbox().is_empty());
+        let mut heard = [0; 3];
+        client.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"one");
+        // more than the kernel takes: the rest is the actor's
+        peer.deliver(Bytes::from(vec![0; 1 << 24]));
+        assert!(!write(&peer) && !peer.outbox().is_empty());
+        peer.deliver(Bytes::from(vec![0; 1 << 24]));
+        assert!(peer.overflowed() && !write(&peer));
+        peer.connect(None);
+        assert!(sent > 3 && !peer.write_out(&mut Vec::new(), &mut 0));
     }
 }

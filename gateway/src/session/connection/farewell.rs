@@ -6,11 +6,9 @@ use std::task::{Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::super::peer::WRITE;
 use super::{Connection, Conversation, End, Phase, READS, Turn};
 use crate::frame::{Event, Limits};
-
-/// One write takes at most this much.
-const WRITE: usize = 64 << 10;
 
 impl<C: Conversation> Connection<C> {
     /// Writes what waits, and sees a closing socket off.
