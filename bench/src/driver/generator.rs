@@ -9,8 +9,8 @@ use serde_json::Value;
 use super::plan::ED25519_FILE;
 use super::server::{FIRST, Server, pinned};
 use super::{Run, say};
-use crate::Outcome;
 use crate::finding::Finding;
+use crate::{Outcome, proc};
 
 /// A running generator. Killed by its process id when dropped.
 #[derive(Debug)]
@@ -46,6 +46,9 @@ impl Generator {
         }
         command.args(["--target", &server.ports.public.to_string(), "--server-pid", &server.pid().to_string()]);
         command.arg("--secret-file").arg(&server.secret_file);
+        if proc::can_pin() {
+            command.arg("--awake");
+        }
         if server.is_gateway {
             command.args(["--private", &server.ports.private.to_string()]);
         }

@@ -179,7 +179,7 @@ fn round(net: &mut Net, options: &Echo, lanes: &[Lane], window: usize, latency: 
         fault: None,
         give_up: end + clock::seconds(options.aim.patience),
     };
-    net.play(&mut round, Duration::from_millis(5))?;
+    net.play(&mut round, options.aim.idle(Duration::from_millis(5)))?;
     if let Some(fault) = round.fault {
         return Err(fault.into());
     }

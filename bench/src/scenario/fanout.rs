@@ -152,7 +152,7 @@ fn broadcast(net: &mut Net, options: &Fanout, sessions: &[Session]) -> Outcome<(
         patience: clock::seconds(3.0),
         fault: None,
     };
-    net.play(&mut run, Duration::from_millis(20))?;
+    net.play(&mut run, options.aim.idle(Duration::from_millis(20)))?;
     if let Some(fault) = run.fault {
         return Err(fault.into());
     }

@@ -44,6 +44,10 @@ pub struct Aim {
     /// The process whose CPU, memory and descriptors are read.
     #[arg(long)]
     pub server_pid: u32,
+    /// Echo and fan-out never sleep; needs a CPU of its own. A kernel charges the sender for waking the receiver, on
+    /// virtual machines several microseconds, and a slower server's receiver sleeps more often.
+    #[arg(long)]
+    pub awake: bool,
     /// HS256 secret.
     #[arg(long)]
     pub secret_file: PathBuf,
@@ -86,6 +90,12 @@ impl Aim {
     /// The system has no epoll instance left.
     pub fn net(&self) -> Outcome<Net> {
         Net::new(Route { target: self.target, first_source: self.first_source, sources: self.sources })
+    }
+
+    /// How long a turn may wait for events where every sleep would be on the server's account.
+    #[must_use]
+    pub fn idle(&self, otherwise: Duration) -> Duration {
+        if self.awake { Duration::ZERO } else { otherwise }
     }
 
     /// Request heads of `count` new users, made ahead. `series` keeps the users of one run apart.

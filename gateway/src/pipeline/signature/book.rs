@@ -172,7 +172,7 @@ impl Book {
     #[must_use]
     pub fn may_find_in(&self, payload: &str) -> bool {
         // what is spelled in another way is only found as it is meant
-        let as_meant = !payload.bytes().any(|b| b == b'\\' || b == b'%');
+        let as_meant = memchr::memchr2(b'\\', b'%', payload.as_bytes()).is_none();
         self.0.screen.as_ref().is_some_and(|screen| !as_meant || screen.is_match(payload))
     }
 
