@@ -42,6 +42,8 @@ stages! {
     Sanitise "sanitise";
     /// What the connection has done so far, and lately.
     Score "score";
+    /// Whether it may be delivered as it is.
+    Outbound "outbound";
 }
 
 impl fmt::Display for Stage {

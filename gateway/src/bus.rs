@@ -4,14 +4,17 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use portcullis_common::ids::{NodeId, RoomName, SessionId};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::bus::{Bus, BusSink, Delivery, NodeMail, Position, Record};
 use tokio::sync::oneshot;
 
-use crate::events::HubRefused;
+use crate::events::{HubRefused, OutboundGuarded};
 use crate::hub::{HubMail, HubQueue};
 use crate::metrics::Metrics;
+use crate::pipeline::outbound::{self, Outcome};
+use crate::rules::Rules;
 use crate::session::manager::ManagerHandle;
 use crate::session::registry::{Registry, SessionEntry};
 
@@ -40,6 +43,10 @@ pub struct NodeBus {
     bus: Arc<dyn Bus>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    /// What has to be passed on the way out; whoever delivers takes the present ones.
+    rules: Arc<ArcSwap<Rules>>,
+    /// Working memory of that, for as many threads as deliver at once.
+    scratch: Mutex<Vec<outbound::Scratch>>,
     /// Room → the workers with members, one bit each.
     rooms: Mutex<HashMap<RoomName, u64>>,
     /// One subscribe or unsubscribe of a room at a time, or the store could see them in the wrong order.
@@ -48,6 +55,9 @@ pub struct NodeBus {
     waiting: Mutex<HashMap<SessionId, oneshot::Sender<u64>>>,
     manager: std::sync::OnceLock<ManagerHandle>,
 }
+
+/// Working memories that are kept.
+const SCRATCHES: usize = 16;
 
 /// Locks that order subscriptions; rooms share them by hash.
 const GATES: usize = 64;
@@ -60,6 +70,7 @@ impl NodeBus {
         bus: Arc<dyn Bus>,
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
+        rules: Arc<ArcSwap<Rules>>,
         workers: usize,
     ) -> Self {
         Self {
@@ -67,6 +78,8 @@ impl NodeBus {
             bus,
             registry,
             metrics,
+            rules,
+            scratch: Mutex::default(),
             rooms: Mutex::default(),
             gates: (0..GATES).map(|_| tokio::sync::Mutex::default()).collect(),
             queues: (0..workers.clamp(1, 64)).map(|_| HubQueue::default()).collect(),
@@ -162,18 +175,54 @@ impl NodeBus {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&sid);
     }
 
+    /// Looks at what is about to be delivered to sessions of this node, and changes what has to be changed; once a message,
+    /// whoever and however many they are. False: it must not be delivered.
+    #[must_use]
+    pub fn guard(&self, record: &mut Record) -> bool {
+        let rules = self.rules.load();
+        if !rules.policy.guards() {
+            return true;
+        }
+        let mut scratch = self.scratch().pop().unwrap_or_default();
+        let checked = outbound::check(&rules.policy, &record.body, &mut scratch);
+        {
+            let mut pool = self.scratch();
+            if pool.len() < SCRATCHES {
+                pool.push(scratch);
+            }
+        }
+        let Some(checked) = checked else { return true };
+        OutboundGuarded(&checked.report).emit(&self.metrics);
+        match checked.outcome {
+            Outcome::Same => {}
+            Outcome::Changed(body) => record.body = body.into(),
+            Outcome::Blocked => return false,
+        }
+        true
+    }
+
+    fn scratch(&self) -> MutexGuard<'_, Vec<outbound::Scratch>> {
+        self.scratch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The store is lost: the members on this node get the message all the same, marked, without a place in the order.
-    pub fn deliver_degraded(&self, room: &RoomName, record: &Record) {
+    pub fn deliver_degraded(&self, room: &RoomName, mut record: Record) {
+        if !self.guard(&mut record) {
+            return;
+        }
         for worker in self.workers_in(room) {
             self.push(worker, HubMail::Degraded(room.clone(), record.clone()));
         }
     }
 
-    /// A message for every session of this node; answers how many that is. A full worker queue refuses its part, and
-    /// counts it.
-    pub fn to_all(&self, record: &Record) -> usize {
+    /// A message for every session of this node; answers how many that is, none where it must not be delivered. A full
+    /// worker queue refuses its part, and counts it.
+    pub fn to_all(&self, mut record: Record) -> usize {
         /// Places of one piece of mail: a hub has other work between two.
         const PIECE: usize = 1_000;
+        if !self.guard(&mut record) {
+            return 0;
+        }
         let mut by_worker: HashMap<u16, Vec<(u32, SessionId)>> = HashMap::new();
         let all = self.registry.select(usize::MAX, |_| true);
         for entry in &all {
@@ -207,19 +256,26 @@ impl NodeBus {
 }
 
 impl BusSink for NodeBus {
-    fn deliver(&self, delivery: Delivery) {
-        for worker in self.workers_in(&delivery.room) {
+    fn deliver(&self, mut delivery: Delivery) {
+        let mut workers = self.workers_in(&delivery.room).peekable();
+        if workers.peek().is_none() || !self.guard(&mut delivery.record) {
+            return;
+        }
+        for worker in workers.by_ref() {
             self.push(worker, HubMail::Room(delivery.clone()));
         }
     }
 
     fn mail(&self, mail: NodeMail) {
         match mail {
-            NodeMail::ToUser { user, tenant, record } => {
+            NodeMail::ToUser { user, tenant, mut record } => {
                 let mut by_worker: HashMap<u16, Vec<(u32, SessionId)>> = HashMap::new();
                 let reached = |e: &SessionEntry| tenant.is_none() || e.tenant == tenant;
                 for entry in self.registry.of_user(&user).into_iter().filter(|e| reached(e)) {
                     by_worker.entry(entry.peer.worker).or_default().push((entry.peer.slot, entry.holder.sid));
+                }
+                if by_worker.is_empty() || !self.guard(&mut record) {
+                    return;
                 }
                 for (worker, places) in by_worker {
                     self.push(usize::from(worker), HubMail::Peers(places, record.clone()));
@@ -245,12 +301,66 @@ mod tests {
     use std::task::{Context, Waker};
 
     use futures_util::future::FutureExt;
-    use portcullis_common::clock::ManualClock;
-    use portcullis_common::store::bus::Record;
+    use portcullis_common::clock::{Clock, ManualClock};
+    use portcullis_common::config::model::{Config, LeakUse};
+    use portcullis_common::config::secret::Secret;
     use portcullis_common::store::memory::MemoryStore;
     use rand::SeedableRng;
 
     use super::*;
+    use crate::pipeline::buckets::Buckets;
+
+    fn rules(change: impl FnOnce(&mut Config)) -> Arc<ArcSwap<Rules>> {
+        let mut config = Config::dev(Secret::new(vec![1; 32]), 1, 2).unwrap();
+        change(&mut config);
+        let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
+        let rules = Rules::compile(Arc::new(config), &clock, Arc::new(Buckets::default()), 1);
+        Arc::new(ArcSwap::from_pointee(rules.unwrap_or_else(|e| panic!("{e:?}"))))
+    }
+
+    fn body_of(mail: Option<HubMail>) -> String {
+        let record = match mail.unwrap() {
+            HubMail::Room(delivery) => delivery.record,
+            HubMail::Degraded(_, record) | HubMail::Peers(_, record) => record,
+        };
+        String::from_utf8(record.body.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_way_out_passes_the_guard_once_a_message_and_by_the_rules_in_force() {
+        let stores = MemoryStore::new(Arc::new(ManualClock::default()), Box::new(rand::rngs::StdRng::seed_from_u64(1)));
+        let (node, room) = (NodeId::parse("n").unwrap(), RoomName::parse("r").unwrap());
+        let metrics = Arc::new(Metrics::new(2));
+        let rules_now = rules(|config| config.leaks.default = LeakUse::Mask);
+        let (bus, registry) = (Arc::clone(&stores.bus), Arc::<Registry>::default());
+        let bus = Arc::new(NodeBus::new(node, bus, registry, Arc::clone(&metrics), Arc::clone(&rules_now), 2));
+        for worker in 0..2 {
+            bus.enter(worker, &room).now_or_never().unwrap().unwrap();
+        }
+        let leak = r#"{"type":"chat","payload":"4111111111111111"}"#;
+        let record = |body: &'static str| Record { body: body.into(), exclude: None };
+        let delivery =
+            |body| Delivery { room: room.clone(), position: Position { offset: 1, epoch: 1 }, record: record(body) };
+        let masked = r#"{"type":"chat","payload":"****************"}"#;
+        bus.deliver(delivery(leak));
+        bus.deliver_degraded(&room, record(leak));
+        for _ in 0..2 {
+            assert_eq!([0, 1].map(|worker| body_of(bus.queue(worker).unwrap().pop())), [masked, masked]);
+        }
+        assert_eq!(metrics.leaks_masked.get(), 2, "once a message, whatever the workers");
+        let mut direct = record(leak);
+        assert!(bus.guard(&mut direct));
+        assert_eq!(&*direct.body, masked.as_bytes());
+
+        rules_now.store(rules(|config| config.leaks.default = LeakUse::Block).load_full());
+        bus.deliver(delivery(leak));
+        bus.deliver_degraded(&room, record(leak));
+        assert!(bus.queue(0).unwrap().pop().is_none(), "blocked from the next message on");
+        assert!(metrics.render().contains("portcullis_stage_refusals_total{stage=\"outbound\",mode=\"enforced\"} 2"));
+        rules_now.store(rules(|_| {}).load_full());
+        bus.deliver(delivery(leak));
+        assert_eq!(body_of(bus.queue(0).unwrap().pop()), leak);
+    }
 
     /// A task may be refused even its place in the gate's queue (tokio's cooperative budget), so the queue's order is
     /// not the order in which the hub changed.
@@ -259,7 +369,8 @@ mod tests {
         let stores = MemoryStore::new(Arc::new(ManualClock::default()), Box::new(rand::rngs::StdRng::seed_from_u64(1)));
         let (node, room) = (NodeId::parse("n").unwrap(), RoomName::parse("r").unwrap());
         let metrics = Arc::new(Metrics::new(1));
-        let bus = Arc::new(NodeBus::new(node.clone(), Arc::clone(&stores.bus), Arc::default(), metrics, 1));
+        let bus =
+            Arc::new(NodeBus::new(node.clone(), Arc::clone(&stores.bus), Arc::default(), metrics, rules(|_| {}), 1));
         stores.bus.attach(node, Arc::clone(&bus) as Arc<dyn BusSink>);
         bus.enter(0, &room).now_or_never().unwrap().unwrap();
         let mut nobody = Context::from_waker(Waker::noop());

@@ -20,9 +20,13 @@ use crate::pipeline::Note;
 use crate::pipeline::sanitise::Cleaned;
 
 pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
+pub use self::outbound::OutboundGuarded;
 
 /// Operators' commands.
 mod command;
+
+/// Messages on their way out.
+mod outbound;
 
 /// A handshake was refused.
 pub struct HandshakeRefused<'a> {
@@ -311,9 +315,7 @@ impl MessageSanitised {
     /// Log and metric.
     pub fn emit(&self, metrics: &Metrics) {
         let Cleaned { controls, html, nfc } = self.cleaned;
-        for (counter, strings) in metrics.sanitised.iter().zip([controls, html, nfc]) {
-            counter.inc_by(u64::from(strings));
-        }
+        metrics.sanitised(self.cleaned);
         tracing::debug!(event = "message_sanitised", session = %self.session, controls, html, nfc);
     }
 }

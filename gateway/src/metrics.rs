@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 
 use crate::control::watch::Tap;
 use crate::events::Shown;
+use crate::pipeline::sanitise::Cleaned;
 
 /// What the store counted.
 mod store;
@@ -85,7 +86,9 @@ pub struct Metrics {
     closes: BTreeMap<Close, Counter>,
     stages: BTreeMap<(Stage, bool), Counter>,
     /// Strings that were changed: controls, HTML, normal form.
-    pub sanitised: [Counter; 3],
+    sanitised: [Counter; 3],
+    /// Places in payloads that were made unreadable on their way out.
+    pub leaks_masked: Counter,
     /// Version of the rules in force.
     pub rules_version: Gauge,
     reloads: [Counter; 2],
@@ -175,6 +178,7 @@ impl Metrics {
             rejects: Code::ALL.iter().map(|c| (*c, rejects.get_or_create_owned(&code(c.info().name)))).collect(),
             closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create_owned(&code(c.info().name)))).collect(),
             stages: by_stage(&stages),
+            leaks_masked: counter(&mut r, "leaks_masked", "Places in payloads that were masked before delivery"),
             sanitised: ["controls", "html", "nfc"].map(|what| sanitised.get_or_create_owned(&Changed { what })),
             rules_version: gauge(&mut r, "rules_version", "Version of the rules in force"),
             reloads: ["refused", "ok"].map(|name| reloads.get_or_create_owned(&Outcome { outcome: name })),
@@ -226,6 +230,13 @@ impl Metrics {
     pub fn stage(&self, stage: Stage, dry_run: bool) {
         if let Some(counter) = self.stages.get(&(stage, dry_run)) {
             counter.inc();
+        }
+    }
+
+    /// Strings were changed.
+    pub fn sanitised(&self, Cleaned { controls, html, nfc }: Cleaned) {
+        for (counter, strings) in self.sanitised.iter().zip([controls, html, nfc]) {
+            counter.inc_by(u64::from(strings));
         }
     }
 

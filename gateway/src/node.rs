@@ -65,7 +65,7 @@ pub struct Node {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What a reload replaces: tokens, messages, rooms.
-    pub rules: ArcSwap<Rules>,
+    pub rules: Arc<ArcSwap<Rules>>,
     /// Where limits that connections share are counted, whatever the rules.
     pub allowance: Arc<dyn Allowance>,
     /// One reload at a time.
@@ -166,18 +166,20 @@ impl Node {
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let metrics = Arc::new(Metrics::new(workers));
+        let rules = Arc::new(ArcSwap::from_pointee(rules));
         let bus = NodeBus::new(
             config.node.id.clone(),
             Arc::clone(&stores.bus),
             Arc::clone(&registry),
             Arc::clone(&metrics),
+            Arc::clone(&rules),
             workers,
         );
         let fence = if watch.is_some() { Fence::of(&config.session) } else { Fence::open() };
         let vitals = Vitals::new(fence, watch, Arc::clone(&clock));
         let token_life = config.auth.max_token_life + config.auth.leeway;
         let node = Arc::new(Self {
-            rules: ArcSwap::from_pointee(rules),
+            rules,
             allowance,
             reloading: tokio::sync::Mutex::default(),
             last_reload: ArcSwapOption::empty(),

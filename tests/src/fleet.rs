@@ -78,6 +78,15 @@ impl Fleet {
         node(&self.setup, id)
     }
 
+    /// A further gateway of this name, with another configuration than the fleet's.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn node_with(&self, id: &str, change: impl FnOnce(Setup) -> Setup) -> Gateway {
+        node(&change(self.setup.clone()), id)
+    }
+
     /// A further gateway of this name that need not become ready.
     #[must_use]
     pub fn launch(&self, id: &str) -> Gateway {

@@ -47,6 +47,8 @@ pub struct Config {
     pub pipeline: Pipeline,
     /// What attacks look like.
     pub signatures: Signatures,
+    /// `[leaks]`
+    pub leaks: Leaks,
     /// What a connection's score does.
     pub anomaly: Anomaly,
     /// Who is refused by file.
@@ -522,6 +524,10 @@ pub struct MessageRule {
     pub nfc: bool,
     /// What a signature that fits does.
     pub signatures: SignatureUse,
+    /// What is held against it again when it is delivered, whoever sent it: size, schema, sanitise.
+    pub outbound: Stages,
+    /// What a secret in it does when it is delivered (default: `leaks.default`).
+    pub leaks: Option<LeakUse>,
     /// Stages that do not refuse this type, only count and report.
     pub dry_run: Stages,
 }
@@ -577,7 +583,31 @@ pub struct Signatures {
     pub file: Option<SignatureFile>,
 }
 
-/// A file with signatures.
+/// `message.NAME.leaks`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeakUse {
+    /// As each pattern says.
+    AsWritten,
+    /// It is made unreadable, whatever the pattern says.
+    Mask,
+    /// The message is not delivered, whatever the pattern says.
+    Block,
+    /// None is looked for.
+    Off,
+}
+
+/// `[leaks]`: what must not leave in payloads.
+#[derive(Debug, Clone)]
+pub struct Leaks {
+    /// For types that say nothing, and those that this node does not know (default off).
+    pub default: LeakUse,
+    /// The product's own patterns are used (default true).
+    pub builtin: bool,
+    /// The operator's.
+    pub file: Option<SignatureFile>,
+}
+
+/// A file with signatures, or with patterns of leaks.
 #[derive(Debug, Clone)]
 pub struct SignatureFile {
     /// Where it was read.

@@ -8,7 +8,7 @@ use super::model::{
     Config, Coordinator, CoordinatorConfig, HtmlField, Issuer, KeySource, Limit, Log, MessageRule, NamedLimit, OnLimit,
     OnStoreLoss, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
 };
-use super::section::{ALGORITHMS, CONTROLS, HTML, PER, SCOPES, SIGNATURES};
+use super::section::{ALGORITHMS, CONTROLS, HTML, LEAKS, PER, SCOPES, SIGNATURES};
 use super::unit::{write_duration, write_rate, write_size};
 use crate::stage::Stage;
 
@@ -93,6 +93,10 @@ impl Config {
         page.head("[signatures]");
         page.plain("builtin", self.signatures.builtin);
         page.maybe("file", self.signatures.file.as_ref().map(|file| file.path.to_string_lossy()));
+        page.head("[leaks]");
+        page.text("default", named(LEAKS, self.leaks.default));
+        page.plain("builtin", self.leaks.builtin);
+        page.maybe("file", self.leaks.file.as_ref().map(|file| file.path.to_string_lossy()));
         page.head("[anomaly]");
         page.time("half_life", self.anomaly.half_life);
         page.plain("restrict", self.anomaly.restrict);
@@ -338,6 +342,8 @@ fn message(page: &mut Page, rule: &MessageRule) {
     page.text("controls", named(CONTROLS, rule.controls));
     page.plain("nfc", rule.nfc);
     page.text("signatures", named(SIGNATURES, rule.signatures));
+    page.list("outbound", rule.outbound.iter().map(Stage::name));
+    page.maybe("leaks", rule.leaks.map(|leaks| named(LEAKS, leaks)));
     page.list("dry_run", rule.dry_run.iter().map(Stage::name));
 }
 

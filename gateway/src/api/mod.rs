@@ -79,6 +79,8 @@ fn rules(node: &Node) -> serde_json::Value {
         "version": rules.version,
         "types": config.message.len(),
         "schemas": rules.policy.schemas(),
+        "signatures": rules.policy.signatures(),
+        "leaks": rules.policy.leaks(),
         "limits": config.limit.named.len(),
         "bans": rules.bans.len(),
         "dryRun": dry_run,

@@ -184,6 +184,6 @@ fn broadcast(node: &Node, kind: &TypeName, payload: &str) -> Answer {
         return Answer::failed("the payload is not JSON that a client could have sent");
     };
     let body = Announced { kind: kind.as_str(), payload, now: node.clock.wall() }.to_bytes();
-    let sessions = node.bus.to_all(&Record { body, exclude: None });
+    let sessions = node.bus.to_all(Record { body, exclude: None });
     Answer::done(json!({"sessions": sessions}))
 }

@@ -64,6 +64,9 @@ pub mod score;
 /// What the message asks for.
 pub mod action;
 
+/// What it has to pass on its way out, whoever sent it.
+pub mod outbound;
+
 pub use action::{Action, Target};
 pub use policy::Policy;
 pub use stages::Note;

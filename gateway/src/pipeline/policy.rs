@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cel::Env;
-use portcullis_common::config::model::{Config, Limit, MessageRule, Rate};
+use portcullis_common::config::model::{Config, LeakUse, Limit, MessageRule, Rate};
 use portcullis_common::gcra::Gcra;
 use portcullis_common::ids::TypeName;
 use portcullis_common::stage::{Stage, Stages};
 use portcullis_common::wire::scan::Bounds;
 
 use super::action::Builtin;
+use super::outbound::{Guard, leak};
 use super::rate::{Allowance, NamedRule};
 use super::schema::Schemas;
 use super::score::Thresholds;
@@ -37,6 +38,12 @@ pub struct Policy {
     pub(super) limits: Vec<NamedRule>,
     /// What attacks look like.
     pub(super) signatures: Book,
+    /// What must not leave.
+    pub(super) leaks: leak::Book,
+    /// What types that nobody declared have to pass on their way out.
+    pub(super) undeclared: Guard,
+    /// Whether anything at all is looked at on its way out.
+    pub(super) guards: bool,
     /// What a connection's score does.
     pub(super) anomaly: Thresholds,
     /// Where counts are kept that connections share.
@@ -67,6 +74,8 @@ pub struct TypePolicy {
     pub limits: Vec<usize>,
     /// What its payload has to look like.
     pub schema: Schemas,
+    /// What it has to pass on its way out.
+    pub guard: Guard,
     /// Stages that only note.
     pub dry: Stages,
 }
@@ -106,6 +115,14 @@ impl Policy {
             }
         }
         let signatures = Book::compile(&config.signatures).map_err(|p| problems.extend(p)).unwrap_or_default();
+        let leaks = leak::Book::compile(&config.leaks).map_err(|p| problems.extend(p)).ok();
+        let undeclared = Guard { checks: Stages::NONE, leaks: config.leaks.default };
+        let guards = kinds.values().map(|kind| kind.guard).chain([undeclared]).any(|guard| !guard.idle());
+        if leaks.as_ref().is_some_and(leak::Book::is_empty)
+            && kinds.values().any(|kind| kind.guard.leaks != LeakUse::Off)
+        {
+            problems.push(("leaks.builtin".to_owned(), "is false and there is no file: nothing would be found".into()));
+        }
         let Some(rooms) = rooms.filter(|_| problems.is_empty()) else { return Err(problems) };
         let per_minute = Rate { count: REFUSALS_PER_MINUTE, period: Duration::from_secs(60) };
         let size = &config.size;
@@ -126,6 +143,9 @@ impl Policy {
             rooms,
             limits: config.limit.named.iter().map(|(name, rule)| NamedRule::new(name, rule, &config.auth)).collect(),
             signatures,
+            leaks: leaks.unwrap_or_default(),
+            undeclared,
+            guards,
             anomaly: Thresholds::new(&config.anomaly),
             allowance,
             dry: config.pipeline.dry_run,
@@ -157,6 +177,18 @@ impl Policy {
     #[must_use]
     pub fn signatures(&self) -> usize {
         self.signatures.len()
+    }
+
+    /// Whether anything is looked at on its way out.
+    #[must_use]
+    pub fn guards(&self) -> bool {
+        self.guards
+    }
+
+    /// How many kinds of leaks are looked for; for `/health`.
+    #[must_use]
+    pub fn leaks(&self) -> usize {
+        self.leaks.len()
     }
 
     /// The rules of a type.
@@ -217,6 +249,7 @@ fn application(
         rate: rule.rate.map(|limit| (rate::id(("type", name.as_str())), Gcra::new(limit))),
         limits: config.limit.named.iter().enumerate().filter_map(concerns).collect(),
         schema,
+        guard: Guard { checks: rule.outbound, leaks: rule.leaks.unwrap_or(config.leaks.default) },
         dry: config.pipeline.dry_run.union(rule.dry_run),
         body: Body::Application(rule.clone()),
     })
@@ -231,6 +264,7 @@ fn builtin_policy(config: &Config, builtin: Builtin) -> TypePolicy {
         rate: None,
         limits: Vec::new(),
         schema: Schemas::default(),
+        guard: Guard::NONE,
         dry: config.pipeline.dry_run,
     }
 }

@@ -204,7 +204,7 @@ pub fn settle(
         Outcome::Published(Err(fault @ StoreFault::Unavailable(_)), record) => {
             StoreFailed { call: "bus.publish", fault: &fault }.emit(&turn.worker.node.metrics);
             if let Some(room) = room {
-                bus::publishing(turn.worker.id, || turn.worker.node.bus.deliver_degraded(room, &record));
+                bus::publishing(turn.worker.id, || turn.worker.node.bus.deliver_degraded(room, record));
             }
             session.ack(id, room, Acked::Taken { position: None, duplicate: false }, turn);
         }

@@ -104,7 +104,9 @@ impl Entering {
                 // the limit may have cut off the end, and the room may have begun anew since the subscription
                 let reached = recovery.records.last().map_or(since.offset, |last| last.position.offset);
                 let complete = recovery.complete && since.epoch == position.epoch && reached >= position.offset;
-                Some((recovery.records, complete))
+                let mut records = recovery.records;
+                records.retain_mut(|delivery| node.bus.guard(&mut delivery.record));
+                Some((records, complete))
             }
         };
         if presence && change.user_changed {

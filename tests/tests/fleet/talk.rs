@@ -180,3 +180,39 @@ fn the_same_id_is_taken_once_whichever_node_it_comes_through() {
     let once = json!("once");
     assert_eq!(payloads, [(&json!("direct"), &once), (&json!("whisper"), &once)]);
 }
+
+#[test]
+fn what_a_node_of_other_rules_took_is_guarded_by_the_one_that_delivers_it() {
+    let fleet = Fleet::start(with_history);
+    let strict = |setup: Setup| {
+        setup
+            .toml("[leaks]\ndefault = \"as_written\"\n")
+            .replace("[message.chat]\n", "[message.chat]\nschema = \"chat.json\"\noutbound = [\"schema\"]\n")
+            .file("chat.json", r#"{"type": ["object", "string"], "properties": {"text": {"type": "string"}}}"#)
+    };
+    let guarded = fleet.node_with("gw-c", strict);
+    let (mut ann, mut bob, mut cy) = (open(&fleet.a, "ann"), open(&fleet.b, "bob"), open(&guarded, "cy"));
+    for member in [&mut ann, &mut bob, &mut cy] {
+        member.join("kept.a");
+    }
+    let hidden = "*".repeat(19);
+    ann.say(to_room("chat", "kept.a", json!({"text": "card 4111 1111 1111 1111"})));
+    ann.say(to_room("chat", "kept.a", json!({"text": 7})));
+    ann.say(to_room("chat", "kept.a", "-----BEGIN PRIVATE KEY-----\nMC4CAQ==\n-----END PRIVATE KEY-----"));
+    ann.say(to_room("chat", "kept.a", "fence"));
+    let first = cy.message_of("chat");
+    assert_eq!(first["payload"], json!({ "text": format!("card {hidden}") }));
+    let fence = cy.message();
+    assert_eq!((&fence["payload"], &fence["offset"]), (&json!("fence"), &json!(4)), "a jump tells what is missing");
+    assert_eq!(bob.message_of("chat")["payload"]["text"], "card 4111 1111 1111 1111", "its node says nothing of it");
+    ann.say(to_user("app:cy", "4111-1111-1111-1111"));
+    assert_eq!(cy.message_of("direct")["payload"], hidden);
+
+    let mut late = open(&guarded, "late");
+    let since = json!({"since": {"offset": 0, "epoch": first["epoch"]}});
+    late.say(json!({"type": "join", "id": "back", "to": {"room": "kept.a"}, "payload": since}));
+    assert_eq!([late.message(), late.message()], [first, fence], "the history is no way around");
+    assert_eq!(late.message()["payload"]["recovered"], true);
+    let log = guarded.log();
+    assert!(log.contains("outbound_blocked") && log.contains("key.private") && !log.contains("MC4CAQ"), "{log}");
+}

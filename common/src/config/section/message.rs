@@ -11,9 +11,10 @@ use super::super::model::{
 use super::super::read::Section;
 use super::super::unit::{length, rate};
 use super::super::value::{boolean, choice, integer, line, text, type_name};
-use super::pipeline::dry_run;
+use super::pipeline::{LEAKS, dry_run};
 use super::roles;
 use crate::ids::TypeName;
+use crate::stage::{Stage, Stages};
 use crate::wire::field::FieldPath;
 
 /// `html = ["field:mode"]`
@@ -87,6 +88,8 @@ fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
     let controls = s.or("controls", Controls::Strip, choice(CONTROLS));
     let nfc = s.or("nfc", false, boolean);
     let signatures = s.or("signatures", SignatureUse::AsWritten, choice(SIGNATURES));
+    let outbound = outbound(&mut s, schema.is_some() || !versions.is_empty());
+    let leaks = s.optional("leaks", choice(LEAKS));
     let dry_run = dry_run(&mut s);
     let route = route?;
     Some(MessageRule {
@@ -104,8 +107,21 @@ fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
         controls,
         nfc,
         signatures,
+        outbound,
+        leaks,
         dry_run,
     })
+}
+
+/// `outbound = ["size", "schema", "sanitise"]`
+fn outbound(s: &mut Section<'_>, has_schema: bool) -> Stages {
+    let legal = [Stage::Size, Stage::Schema, Stage::Sanitise].map(|stage| (stage.name(), stage));
+    let stages = s.list("outbound", choice(&legal)).unwrap_or_default();
+    super::once(&stages, &s.key("outbound"), s.report());
+    if stages.contains(&Stage::Schema) && !has_schema {
+        s.report().refuse_together(&[&s.key("schema")], &s.key("outbound"), "names a schema, and the type has none");
+    }
+    stages.into_iter().fold(Stages::NONE, Stages::with)
 }
 
 /// `html = ["text", "note:strip"]`

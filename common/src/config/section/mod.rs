@@ -5,6 +5,7 @@ use std::time::Duration;
 pub(super) use auth::{ALGORITHMS, shortest_secret};
 pub(super) use limit::{PER, SCOPES};
 pub(super) use message::{CONTROLS, HTML, RESERVED, SIGNATURES};
+pub(super) use pipeline::LEAKS;
 
 use super::error::Report;
 use super::file::Files;
@@ -35,7 +36,7 @@ mod message;
 /// `[[operator]]`
 mod operator;
 
-/// `[pipeline] [signatures] [anomaly]`
+/// `[pipeline] [signatures] [leaks] [anomaly]`
 mod pipeline;
 
 /// `[bans]`
@@ -58,6 +59,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "operator",
     "pipeline",
     "signatures",
+    "leaks",
     "anomaly",
     "bans",
     "log",
@@ -90,6 +92,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         limit: limit::limits(root.child("limit")),
         pipeline: pipeline::pipeline(root.child("pipeline")),
         signatures: pipeline::signatures(root.child("signatures"), files),
+        leaks: pipeline::leaks(root.child("leaks"), files),
         anomaly: pipeline::anomaly(root.child("anomaly")),
         bans: bans::bans(root.child("bans"), files),
         room: room::rooms(&mut root),

@@ -1,7 +1,7 @@
-//! `[pipeline]`, `[signatures]`, `[anomaly]`: what all message types have in common.
+//! `[pipeline]`, `[signatures]`, `[leaks]`, `[anomaly]`: what all message types have in common.
 
 use super::super::file::Files;
-use super::super::model::{Anomaly, Pipeline, Signatures};
+use super::super::model::{Anomaly, LeakUse, Leaks, Pipeline, Signatures};
 use super::super::read::Section;
 use super::super::unit::duration;
 use super::super::value::{boolean, choice, integer};
@@ -14,6 +14,18 @@ pub(super) fn pipeline(mut s: Section<'_>) -> Pipeline {
 
 pub(super) fn signatures(mut s: Section<'_>, files: Files<'_>) -> Signatures {
     Signatures { builtin: s.or("builtin", true, boolean), file: s.optional("file", |v| files.signatures(v)) }
+}
+
+/// `leaks`
+pub(in super::super) const LEAKS: &[(&str, LeakUse)] =
+    &[("as_written", LeakUse::AsWritten), ("mask", LeakUse::Mask), ("block", LeakUse::Block), ("off", LeakUse::Off)];
+
+pub(super) fn leaks(mut s: Section<'_>, files: Files<'_>) -> Leaks {
+    Leaks {
+        default: s.or("default", LeakUse::Off, choice(LEAKS)),
+        builtin: s.or("builtin", true, boolean),
+        file: s.optional("file", |v| files.signatures(v)),
+    }
 }
 
 pub(super) fn anomaly(mut s: Section<'_>) -> Anomaly {

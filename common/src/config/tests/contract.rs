@@ -57,6 +57,8 @@ path_fields = ["files[].name"]
 controls = "refuse"
 nfc = true
 signatures = "off"
+outbound = ["size", "schema", "sanitise"]
+leaks = "block"
 schema = "object.json"
 versions = ["1:object.json", "20:object.json"]
 version_field = "v"
@@ -74,6 +76,10 @@ dry_run = true
 [pipeline]
 dry_run = ["csrf"]
 [signatures]
+builtin = false
+file = "object.json"
+[leaks]
+default = "mask"
 builtin = false
 file = "object.json"
 [anomaly]
@@ -179,6 +185,7 @@ fn example_directory() -> TempDir {
         ("object.json", "schemas/chat.json"),
         ("object.json", "schemas/chat-2.json"),
         ("object.json", "signatures.toml"),
+        ("object.json", "leaks.toml"),
     ];
     for (from, to) in copies {
         std::fs::copy(at(from), at(to)).unwrap();

@@ -125,6 +125,7 @@ pub(in crate::admit) fn config() -> Config {
             lease: Duration::from_secs(10),
         },
         signatures: Signatures { builtin: true, file: None },
+        leaks: Leaks { default: LeakUse::Off, builtin: true, file: None },
         anomaly: Anomaly { half_life: Duration::from_secs(60), restrict: 100, disconnect: 250 },
         bans: Bans::default(),
         pipeline: Pipeline { dry_run: portcullis_common::stage::Stages::NONE },

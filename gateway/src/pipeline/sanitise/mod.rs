@@ -23,6 +23,7 @@ use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::tape::{Item, Kind};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 
+use super::payload::Payload;
 use super::policy::Body;
 use super::stages::{Halt, Run};
 
@@ -45,42 +46,48 @@ impl Cleaned {
     }
 }
 
-fn refused(detail: &'static str) -> Halt {
-    Reject::new(Code::SchemaInvalid, detail).into()
+fn refused(detail: &'static str) -> Reject {
+    Reject::new(Code::SchemaInvalid, detail)
 }
 
 /// Looks at every key and string of an application's payload, and changes what is to be changed.
 pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     let Some(kind) = run.kind else { return Ok(()) };
     let Body::Application(rule) = &kind.body else { return Ok(()) };
-    let Some(root) = run.payload.root() else { return Ok(()) };
-    if rule.html.is_empty() && rule.path_fields.is_empty() && text::is_plain(root.raw()) {
-        return Ok(());
-    }
-    let mut cleaned = Cleaned::default();
-    for item in root.subtree() {
-        let own = item.place() != root.place();
-        if own && rule.controls != Controls::Keep && item.key().is_some_and(text::lies_somewhere) {
-            return Err(refused("sanitise: a control or override in a key"));
-        }
-        if let Some(changed) = value(rule, root, item, &mut cleaned)? {
-            run.payload.replace(item, changed);
-        }
-    }
+    let cleaned = clean(rule, &mut run.payload)?;
     if !cleaned.any() {
         return Ok(());
     }
     if kind.dry.has(Stage::Sanitise) {
         run.payload.forget();
-        return Err(refused("sanitise: would be changed"));
+        return Err(refused("sanitise: would be changed").into());
     }
     run.cleaned = cleaned;
     // what a change has made too large or too deep is refused whatever the mode
     run.payload.apply(run.policy.bounds(), kind.max_size).map_err(Halt::Hard)
 }
 
+/// Looks at every key and string of a payload; what is to be changed is noted in it, for [`Payload::apply`].
+pub(super) fn clean(rule: &MessageRule, payload: &mut Payload<'_>) -> Result<Cleaned, Reject> {
+    let mut cleaned = Cleaned::default();
+    let Some(root) = payload.root() else { return Ok(cleaned) };
+    if rule.html.is_empty() && rule.path_fields.is_empty() && text::is_plain(root.raw()) {
+        return Ok(cleaned);
+    }
+    for item in root.subtree() {
+        let own = item.place() != root.place();
+        if own && rule.controls != Controls::Keep && item.key().is_some_and(text::lies_somewhere) {
+            return Err(refused("sanitise: a control or override in a key"));
+        }
+        if let Some(changed) = value(rule, root, item, &mut cleaned)? {
+            payload.replace(item, changed);
+        }
+    }
+    Ok(cleaned)
+}
+
 /// What a value is to be instead; `None` where it may stay.
-fn value(rule: &MessageRule, root: Item<'_>, item: Item<'_>, cleaned: &mut Cleaned) -> Result<Option<String>, Halt> {
+fn value(rule: &MessageRule, root: Item<'_>, item: Item<'_>, cleaned: &mut Cleaned) -> Result<Option<String>, Reject> {
     let names_file = rule.path_fields.iter().any(|field| field.matches(root, item));
     let html = rule.html.iter().find(|HtmlField { field, .. }| field.matches(root, item)).map(|html| html.mode);
     let Some(said) = item.text() else {

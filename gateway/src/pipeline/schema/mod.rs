@@ -71,6 +71,21 @@ impl Schemas {
         self.len() == 0
     }
 
+    /// Whether a payload is what the schema that it asks for says.
+    ///
+    /// # Errors
+    /// `schema_invalid`, with the place in the schema.
+    pub fn judge(&self, payload: Option<Item<'_>>) -> Result<(), Reject> {
+        let Some(schema) = self.of(payload)? else { return Ok(()) };
+        let instance = Instance::payload(payload);
+        if schema.is_valid(instance.clone()) {
+            return Ok(());
+        }
+        // the schema is the operator's own text, the instance is not: only the one is logged
+        let broken = schema.iter_errors(instance).next().map(|error| error.schema_path().to_string());
+        Err(invalid(format!("schema: against {}", broken.unwrap_or_default())))
+    }
+
     /// The schema that a payload asks for.
     fn of(&self, payload: Option<Item<'_>>) -> Result<Option<&Validator<TapeJson>>, Reject> {
         if self.versions.is_empty() {
@@ -105,15 +120,7 @@ fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Reject {
 /// An application's payload has to be what its schema says. What the gateway itself answers is typed in code.
 pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     let Some(kind) = run.kind.filter(|kind| matches!(kind.body, Body::Application(_))) else { return Ok(()) };
-    let root = run.payload.root();
-    let Some(schema) = kind.schema.of(root)? else { return Ok(()) };
-    let instance = Instance::payload(root);
-    if schema.is_valid(instance.clone()) {
-        return Ok(());
-    }
-    // the schema is the operator's own text, the instance is not: only the one is logged
-    let broken = schema.iter_errors(instance).next().map(|error| error.schema_path().to_string());
-    Err(invalid(format!("schema: against {}", broken.unwrap_or_default())).into())
+    Ok(kind.schema.judge(run.payload.root())?)
 }
 
 #[cfg(test)]

@@ -111,6 +111,8 @@ fn a_version_chooses_its_schema_and_an_unknown_one_none() {
         controls: portcullis_common::config::model::Controls::Keep,
         nfc: false,
         signatures: portcullis_common::config::model::SignatureUse::Off,
+        outbound: portcullis_common::stage::Stages::NONE,
+        leaks: None,
         dry_run: portcullis_common::stage::Stages::NONE,
     };
     let judge = |schemas: &Schemas, text: &str| {

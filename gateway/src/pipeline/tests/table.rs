@@ -28,6 +28,23 @@ route = "room"
 [message.bulk]
 roles = ["member"]
 route = "room"
+[message.note]
+roles = ["member"]
+route = "room"
+schema = "note.json"
+html = ["text"]
+path_fields = ["file"]
+max_size = 120
+outbound = ["size", "schema", "sanitise"]
+leaks = "as_written"
+[message.masked]
+roles = ["member"]
+route = "room"
+leaks = "mask"
+[message.sealed]
+roles = ["member"]
+route = "room"
+leaks = "block"
 [limit.vip]
 rate = "2/min"
 burst = 1
@@ -92,6 +109,7 @@ fn set_up(name: &str, off: Stages) -> Bench {
     let mut bench = Bench::with(&match name {
         "short" => rules(short),
         "bytes" => rules(bytes),
+        "leaks" => rules("[leaks]\ndefault = \"mask\"\n"),
         _ => rules(scoring(name)),
     });
     bench.policy.off = off;
@@ -112,6 +130,7 @@ fn set_up(name: &str, off: Stages) -> Bench {
         }
         "stranger" => bench.roles.clear(),
         "case" => bench.roles = vec!["Member".into()],
+        "leaks" => {}
         "star" => bench.roles = vec!["*".into()],
         "writer" => bench.roles.push("writer".into()),
         "claims lie" => bench.claims = r#"{"level":"4"}"#.to_owned(),
@@ -231,9 +250,21 @@ fn rotate(bench: &mut Bench, times: usize) {
     }
 }
 
+/// What becomes of a row's message on its way out.
+fn delivered(bench: &Bench, body: &str) -> String {
+    match outbound::check(&bench.policy, body.as_bytes(), &mut outbound::Scratch::default()).map(|seen| seen.outcome) {
+        None => "passed".to_owned(),
+        Some(outbound::Outcome::Changed(body)) => String::from_utf8(body).unwrap(),
+        Some(other) => format!("{other:?}").to_lowercase(),
+    }
+}
+
 /// What a row's message gets: stage and answer.
 fn answered(row: &Row<'_>, off: Stages) -> (String, String) {
     let mut bench = set_up(row.set_up, off);
+    if row.stage == Stage::Outbound.name() {
+        return (row.stage.to_owned(), delivered(&bench, &row.message));
+    }
     let mut other = csrf::Tokens::default();
     let stale = other.rotate(bench.policy.csrf(), &mut StdRng::seed_from_u64(9), bench.now);
     let text = row.message.replace("TOKEN", &bench.token).replace("STALE", &stale);
