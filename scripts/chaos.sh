@@ -52,6 +52,7 @@ if [ -z "${STAGES:-}" ] || [[ " $STAGES " == *" versions "* ]]; then
   fi
 fi
 proof commands 600 portcullis-tests commands measure::
+proof reload 600 portcullis-tests reload crowd
 
 [ ${#failed[@]} -eq 0 ] && echo "chaos: everything passed" && exit 0
 echo "chaos: failed: ${failed[*]}"

@@ -78,7 +78,11 @@ test('every attempt to break in is refused with the code that it says', async ()
   await page.getByRole('button', { name: 'Try all' }).click();
   const cards = page.locator('.attempt');
   const total = await cards.count();
-  assert.ok(total >= 15);
+  assert.ok(total >= 24);
+  const stages = new Set(await page.locator('.attempt .stage').allTextContents());
+  for (const stage of ['size', 'flow', 'decode', 'csrf', 'role', 'rate', 'schema', 'signatures', 'sanitise', 'score', 'outbound']) {
+    assert.ok(stages.has(stage), `${stage} is shown at work`);
+  }
   await page.locator('#tally', { hasText: `of ${total}` }).waitFor({ timeout: 60_000 });
   const found = Object.fromEntries(await cards.evaluateAll((all) => all.map((card) => [
     card.id.replace('attempt-', ''),
@@ -95,6 +99,15 @@ test('every attempt to break in is refused with the code that it says', async ()
     'not-member': 'held not_member',
     token: 'held unauthenticated',
     sessions: 'held session_limit',
+    schema: 'held schema_invalid',
+    signature: 'held forbidden',
+    lookup: 'held forbidden',
+    path: 'held schema_invalid',
+    html: 'held cleaned',
+    leak: 'held masked',
+    'leak-key': 'held masked',
+    probing: 'held restricted',
+    hurry: 'held rate_limited',
     flood: 'held rate_limited',
   };
   for (const [id, verdict] of Object.entries(expected)) assert.equal(found[id], verdict, id);

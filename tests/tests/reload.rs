@@ -8,11 +8,14 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use portcullis_tests::client::{Client, Dial};
 use portcullis_tests::gateway::{Gateway, Setup};
-use portcullis_tests::tokens;
+use portcullis_tests::length::length;
+use portcullis_tests::{tokens, wait};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 
@@ -173,4 +176,113 @@ async fn a_new_certificate_is_shown_to_who_comes_and_nobody_has_to_go() {
     assert_eq!(gateway.reload()["version"], 2);
     assert!(dial(&new).connect().await.is_ok());
     first.check_alive().await;
+}
+
+/// What all talkers do and see: the part of the test that is on, and who has said something in it from start to end.
+#[derive(Default)]
+struct Stage {
+    part: AtomicUsize,
+    heard: AtomicUsize,
+}
+
+/// Before a reload, and while it goes on, when either rule may answer.
+const OLD: usize = 0;
+const CHANGING: usize = 1;
+/// The strict rules; while broken files are tried; after that.
+const NEW: usize = 2;
+const BROKEN: usize = 3;
+const STILL: usize = 4;
+const BACK: usize = 5;
+const END: usize = 6;
+
+impl Stage {
+    /// The next part; everybody has spoken in it when this returns.
+    async fn go_on(&self, part: usize, crowd: usize) {
+        self.heard.store(0, Ordering::SeqCst);
+        self.part.store(part, Ordering::SeqCst);
+        let all = async || (self.heard.load(Ordering::SeqCst) >= crowd).then_some(());
+        wait::until_async("everybody to be heard", all).await;
+    }
+}
+
+/// One of the crowd: says what the new schema refuses, and what the new limit does, and holds every answer against the
+/// rules in force. Answers how much it said.
+async fn talk(mut client: Client, stage: Arc<Stage>) -> (Client, usize) {
+    let (free, mut said, mut done) = (json!({"anything": [1, 2]}), 0, usize::MAX);
+    let room = format!("quiet.{}", client.user().replace(':', "."));
+    client.join(&room).await;
+    loop {
+        let part = stage.part.load(Ordering::SeqCst);
+        if part == END {
+            return (client, said);
+        }
+        let chat = client.publish("chat", &room, free.clone()).await;
+        let whisper = client.publish("whisper", &room, json!("psst")).await;
+        said += 2;
+        if stage.part.load(Ordering::SeqCst) == part {
+            match part {
+                OLD | BACK => assert_eq!((&chat["type"], &whisper["type"]), (&json!("ack"), &json!("ack")), "{part}"),
+                NEW | BROKEN | STILL => {
+                    assert_eq!(chat["payload"]["code"], "schema_invalid", "{part}: {chat}");
+                    // one an hour: the first one under the new rule may still pass
+                    let limited = whisper["payload"]["code"] == "rate_limited";
+                    assert!(limited || (part == NEW && done != NEW), "{part}: {whisper}");
+                }
+                _ => {}
+            }
+            if done != part {
+                done = part;
+                stage.heard.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        // more than 50 refusals a minute would end the connection
+        tokio::time::sleep(Duration::from_secs(length(1, 3))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_talking_crowd_is_under_the_new_rules_with_its_next_message_and_nobody_is_dropped() {
+    let crowd = length(60, 2_000);
+    let wide = |setup: Setup| setup.set("listen.max_connections_per_ip", "4000");
+    let gateway = Gateway::start(&wide(setup(PLAIN)));
+    let stage = Arc::new(Stage::default());
+    let mut talkers = tokio::task::JoinSet::new();
+    for n in 0..crowd {
+        let client = Client::open(&gateway, &tokens::good(&format!("u{n}"))).await;
+        talkers.spawn(talk(client, Arc::clone(&stage)));
+    }
+    let reload = |setup: &Setup| {
+        gateway.rewrite(setup);
+        tokio::task::block_in_place(|| gateway.reload())
+    };
+    stage.go_on(OLD, crowd).await;
+    stage.part.store(CHANGING, Ordering::SeqCst);
+    let limit = "[limit.whispers]\nrate = \"1/h\"\nburst = 1\nper = \"connection\"\ntypes = [\"whisper\"]\n";
+    let strict = format!("{PLAIN}schema = \"chat.json\"\n{limit}");
+    assert_eq!(reload(&wide(setup(&strict)))["version"], 2);
+    stage.go_on(NEW, crowd).await;
+    stage.go_on(BROKEN, crowd).await;
+    for (broken, why) in [
+        (setup(&strict).file("chat.json", r#"{"properties": {"text": {"type": "strnig"}}}"#), "message.chat.schema"),
+        (setup(&strict).replace("[message.direct]", "[message.direct"), "line"),
+        (setup(&strict.replace("1/h", "often")), "limit.whispers.rate"),
+    ] {
+        let rules = reload(&wide(broken));
+        assert_eq!((&rules["version"], &rules["lastReload"]["ok"]), (&json!(2), &json!(false)), "{rules}");
+        assert!(problems(&rules).contains(why), "{rules}");
+    }
+    stage.go_on(STILL, crowd).await;
+    stage.part.store(CHANGING, Ordering::SeqCst);
+    assert_eq!(reload(&wide(setup(PLAIN)))["version"], 3);
+    stage.go_on(BACK, crowd).await;
+    assert_eq!(gateway.health()["sessions"], crowd);
+    stage.part.store(END, Ordering::SeqCst);
+    let mut said = 0;
+    while let Some(talker) = talkers.join_next().await {
+        let (mut client, count) = talker.expect("nobody was dropped, and every answer was right");
+        client.check_alive().await;
+        said += count;
+    }
+    assert!(gateway.events().iter().all(|event| event["event"] != "session_closed"));
+    eprintln!("{said} messages of {crowd} sessions over five reloads, nobody dropped");
 }

@@ -58,6 +58,14 @@ roles = ["member"]
 route = "room"
 rate = "5/s"
 burst = 10
+leaks = "mask"
+[message.post]
+roles = ["member"]
+route = "room"
+rate = "5/s"
+burst = 10
+html = ["html"]
+path_fields = ["file"]
 [message.notification]
 roles = ["admin"]
 route = "room"

@@ -26,6 +26,7 @@ pub(super) const ALL: &[Asset] = &[
     asset!("style.css", "text/css; charset=utf-8"),
     asset!("icon.svg", "image/svg+xml"),
     asset!("theme.js", "text/javascript; charset=utf-8"),
+    asset!("aside.js", "text/javascript; charset=utf-8"),
     asset!("app.js", "text/javascript; charset=utf-8"),
     asset!("attempts.js", "text/javascript; charset=utf-8"),
     asset!("breakin.js", "text/javascript; charset=utf-8"),

@@ -53,7 +53,7 @@ export class BreakIn {
       button,
       h('div', {},
         h('p', { class: 'what', id: `what-${attempt.id}` }, attempt.what),
-        h('p', { class: 'expect' }, 'Expect ', ...expected.flatMap((code, i) => [i ? ', ' : '', h('code', {}, code)]))),
+        h('p', { class: 'expect' }, 'Stage ', h('code', { class: 'stage' }, attempt.stage), ', expect ', ...expected.flatMap((code, i) => [i ? ', ' : '', h('code', {}, code)]))),
       answer);
     this.#cards.set(attempt.id, { card, button, answer });
     return card;
@@ -89,7 +89,7 @@ export class BreakIn {
     const code = outcome.code ?? (outcome.closed ? `close ${outcome.closed}` : outcome.taken ? 'taken' : 'no answer');
     answer.replaceChildren(
       h('p', { class: 'answer-code' },
-        h('strong', {}, { held: 'Refused', allowed: 'Allowed', odd: 'Unexpected' }[found]), ' ',
+        h('strong', {}, { held: outcome.changed ? 'Changed' : 'Refused', allowed: 'Allowed', odd: 'Unexpected' }[found]), ' ',
         h('code', { class: 'code' }, code)),
       h('p', { class: 'answer-text' }, describe(attempt, outcome)),
       ...(outcome.requestId ? [h('p', { class: 'answer-id mono', title: 'request id: the gateway’s log knows more under it' },
@@ -103,7 +103,7 @@ export class BreakIn {
     const verdicts = [...this.#cards.values()].map(({ card }) => card.dataset.verdict);
     const tried = verdicts.filter((v) => v && v !== 'running');
     const held = tried.filter((v) => v === 'held').length;
-    this.#tally.textContent = tried.length ? `${held} of ${tried.length} refused` : '';
+    this.#tally.textContent = tried.length ? `${held} of ${tried.length} held` : '';
   }
 
   async #tryAll() {

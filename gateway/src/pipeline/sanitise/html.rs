@@ -116,6 +116,9 @@ fn escape(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+mod oracle;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -2,7 +2,8 @@
 //!
 //! Schemas are compiled at the start: one that cannot be stops it. They are [strict](strict): objects take only the members
 //! that the schema names. Nothing is fetched: a `$ref` leads somewhere in the same file or is an error. Patterns run in
-//! linear time (the `regex` crate; look-around and back-references are errors), so a payload cannot aim at one. The
+//! linear time (the `regex` crate; look-around and back-references are errors), so a payload cannot aim at one. How often a
+//! schema may look at the values of a payload is bounded, so a payload cannot aim at one that refers to itself either. The
 //! validator reads the scan's tape; no tree of the payload is built.
 
 /// The scan's tape as the validator sees it.
@@ -19,12 +20,19 @@ use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::tape::{Item, Kind};
 
-use self::instance::{Instance, TapeJson};
+use self::instance::{Instance, TapeJson, Work};
 use super::policy::Body;
 use super::stages::{Halt, Run};
 
 /// What one compiled pattern may take, in bytes: what a bounded repetition of something large would blow up.
 const PATTERN: usize = 1 << 20;
+
+/// Values that one validation may look at, counted each time: so many, and so many for each byte of the payload. A union of
+/// ten forms looks at each member of a small object some thirty times, which is far below.
+const WORK: (usize, usize) = (4_096, 2);
+
+/// The same for finding out what is wrong with a payload that is invalid: only the log asks.
+const WHY: usize = 4_096;
 
 /// The schemas of one type.
 #[derive(Default)]
@@ -77,13 +85,8 @@ impl Schemas {
     /// `schema_invalid`, with the place in the schema.
     pub fn judge(&self, payload: Option<Item<'_>>) -> Result<(), Reject> {
         let Some(schema) = self.of(payload)? else { return Ok(()) };
-        let instance = Instance::payload(payload);
-        if schema.is_valid(instance.clone()) {
-            return Ok(());
-        }
-        // the schema is the operator's own text, the instance is not: only the one is logged
-        let broken = schema.iter_errors(instance).next().map(|error| error.schema_path().to_string());
-        Err(invalid(format!("schema: against {}", broken.unwrap_or_default())))
+        let bytes = payload.map_or(0, |root| root.raw().len());
+        held(schema, payload, &Work::of(WORK.0 + WORK.1 * bytes), &Work::of(WHY))
     }
 
     /// The schema that a payload asks for.
@@ -111,6 +114,19 @@ fn compile(file: &SchemaFile) -> Result<Validator<TapeJson>, String> {
         .with_pattern_options(PatternOptions::regex().size_limit(PATTERN).dfa_size_limit(PATTERN))
         .build(&schema)
         .map_err(|error| at(format!("is not a usable schema: {error} (at {})", error.instance_path())))
+}
+
+fn held(schema: &Validator<TapeJson>, payload: Option<Item<'_>>, work: &Work, why: &Work) -> Result<(), Reject> {
+    let valid = schema.is_valid(Instance::payload(payload, work));
+    if work.spent() {
+        return Err(invalid("schema: asks about the payload too often"));
+    }
+    if valid {
+        return Ok(());
+    }
+    // the schema is the operator's own text, the instance is not: only the one is logged
+    let broken = schema.validate(Instance::payload(payload, why)).err().map(|error| error.schema_path().to_string());
+    Err(invalid(format!("schema: against {}", broken.unwrap_or_default())))
 }
 
 fn invalid(detail: impl Into<std::borrow::Cow<'static, str>>) -> Reject {

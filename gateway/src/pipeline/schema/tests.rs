@@ -15,7 +15,7 @@ fn valid(schema: &Value, text: &str) -> bool {
     let mut scratch = Scratch::default();
     scan(text, Bounds::default(), &mut scratch).unwrap();
     let root = scratch.tape(text).root();
-    compiled(schema).unwrap().is_valid(Instance::payload(root))
+    compiled(schema).unwrap().is_valid(Instance::payload(root, &Work::of(usize::MAX)))
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn a_version_chooses_its_schema_and_an_unknown_one_none() {
         let mut scratch = Scratch::default();
         scan(text, Bounds::default(), &mut scratch).unwrap();
         let root = scratch.tape(text).root();
-        schemas.of(root).is_ok_and(|schema| schema.unwrap().is_valid(Instance::payload(root)))
+        schemas.of(root).is_ok_and(|schema| schema.unwrap().is_valid(Instance::payload(root, &Work::of(usize::MAX))))
     };
     let with = Schemas::compile(&rule(Some(of(1)))).unwrap();
     let without = Schemas::compile(&rule(None)).unwrap();
@@ -172,4 +172,82 @@ proptest! {
             prop_assert_eq!(valid(&schema, &text), tree.is_valid(&value), "{} {}", schema, text);
         }
     }
+}
+
+/// How often a payload is looked at, and whether it passes.
+fn looks(schema: &Value, text: &str) -> (u32, bool) {
+    let validator = compiled(schema).unwrap();
+    let mut scratch = Scratch::default();
+    scan(text, Bounds::default(), &mut scratch).unwrap();
+    let (work, why) = (Work::of(WORK.0 + WORK.1 * text.len()), Work::of(WHY));
+    let passed = held(&validator, scratch.tape(text).root(), &work, &why).is_ok();
+    (work.used() + why.used(), passed)
+}
+
+/// As many values as the bounds let in: arrays of `leaf` in arrays, so deep.
+fn nested(depth: usize, leaf: &str) -> String {
+    let branch = format!("{}{leaf}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+    format!("[{}]", vec![branch; (4_000 / depth).min(1_000)].join(","))
+}
+
+/// Schemas that ask about the same value in more than one way, at every level.
+fn recursive() -> Vec<Value> {
+    let node = json!({"$ref": "#/$defs/n"});
+    let root = |n: Value| json!({"$ref": "#/$defs/n", "$defs": {"n": n}});
+    let array = |key: &str, bound: usize| json!({"type": "array", "items": node, key: bound});
+    let text = json!({"type": "string"});
+    vec![
+        root(json!({"anyOf": [array("minItems", 0), array("maxItems", 1_000), text]})),
+        root(json!({"oneOf": [array("minItems", 2), array("maxItems", 1), text]})),
+        root(json!({"type": ["array", "string"], "allOf": [{"items": node}, {"items": node}]})),
+        root(
+            json!({"type": ["array", "string"], "if": {"items": node}, "then": {"items": node}, "else": {"items": node}}),
+        ),
+        root(json!({"anyOf": [text, {"not": {"not": {"type": "array", "items": node}}}, array("minItems", 0)]})),
+    ]
+}
+
+#[test]
+fn no_payload_makes_a_schema_that_refers_to_itself_look_ten_times_as_often_as_another_of_its_size() {
+    const SIZE: usize = 64 << 10;
+    for schema in recursive() {
+        let pair = |leaf: &str| [leaf; 3].join(",");
+        let benign = format!("[{}]", vec![format!("[{}]", pair(r#""twelve bytes""#)); 1_000].join(","));
+        let benign = format!("{benign}{}", " ".repeat(SIZE - benign.len()));
+        let (plain, passed) = looks(&schema, &benign);
+        assert!(passed, "{schema}");
+        for depth in [2, 4, 8, 12, 15] {
+            for leaf in [r#""x""#, "1"] {
+                let hostile = nested(depth, leaf);
+                let hostile = format!("{hostile}{}", " ".repeat(SIZE - hostile.len()));
+                let (looks, _) = looks(&schema, &hostile);
+                assert!(looks <= 10 * plain, "{schema} at depth {depth}, {leaf}: {looks}, benign {plain}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_would_be_looked_at_too_often_is_refused_and_says_so() {
+    let forms = vec![json!({"type": "array", "items": {"const": 1}}); 64];
+    let validator = compiled(&json!({"type": "array", "items": {"anyOf": forms}})).unwrap();
+    let text = format!("[{}]", vec!["[2]"; 1_000].join(","));
+    let mut scratch = Scratch::default();
+    scan(&text, Bounds::default(), &mut scratch).unwrap();
+    let root = scratch.tape(&text).root();
+    let judged = |work| held(&validator, root, &Work::of(work), &Work::of(WHY)).unwrap_err().detail;
+    assert_eq!(judged(1_000), "schema: asks about the payload too often");
+    assert_eq!(judged(1_000_000), "schema: against /items/anyOf");
+}
+
+#[test]
+fn a_union_of_many_forms_is_well_within_the_bound() {
+    let form = |n: usize| {
+        let text = json!({"type": "string"});
+        json!({"properties": {"op": {"const": format!("op{n}")}, "at": {"type": "integer"}, "text": text}, "required": ["op", "at"]})
+    };
+    let schema = json!({"type": "array", "items": {"type": "object", "oneOf": (0..10).map(form).collect::<Vec<_>>()}});
+    let text = format!("[{}]", vec![r#"{"at":12345678,"text":"a little","op":"op9"}"#; 800].join(","));
+    let (looks, passed) = looks(&schema, &text);
+    assert!(passed && looks as usize * 2 < WORK.0 + WORK.1 * text.len(), "{looks}");
 }
