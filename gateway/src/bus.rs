@@ -312,6 +312,7 @@ mod tests {
 
     fn rules(change: impl FnOnce(&mut Config)) -> Arc<ArcSwap<Rules>> {
         let mut config = Config::dev(Secret::new(vec![1; 32]), 1, 2).unwrap();
+        config.message.values_mut().for_each(|rule| rule.leaks = None);
         change(&mut config);
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
         let rules = Rules::compile(Arc::new(config), &clock, Arc::new(Buckets::default()), 1);
