@@ -185,9 +185,9 @@ struct Stage {
     heard: AtomicUsize,
 }
 
-/// Before a reload, and while it goes on, when either rule may answer.
-const OLD: usize = 0;
-const CHANGING: usize = 1;
+/// While the crowd gathers and while a reload goes on, when either rule may answer; before the first.
+const CHANGING: usize = 0;
+const OLD: usize = 1;
 /// The strict rules; while broken files are tried; after that.
 const NEW: usize = 2;
 const BROKEN: usize = 3;
@@ -209,7 +209,7 @@ impl Stage {
 /// rules in force. Answers how much it said.
 async fn talk(mut client: Client, stage: Arc<Stage>) -> (Client, usize) {
     let (free, mut said, mut done) = (json!({"anything": [1, 2]}), 0, usize::MAX);
-    let room = format!("quiet.{}", client.user().replace(':', "."));
+    let room = format!("quiet.{}", client.user().replace(':', "-"));
     client.join(&room).await;
     loop {
         let part = stage.part.load(Ordering::SeqCst);
@@ -277,10 +277,11 @@ async fn a_talking_crowd_is_under_the_new_rules_with_its_next_message_and_nobody
     stage.go_on(BACK, crowd).await;
     assert_eq!(gateway.health()["sessions"], crowd);
     stage.part.store(END, Ordering::SeqCst);
-    let mut said = 0;
+    let (mut said, mut there) = (0, Vec::new());
     while let Some(talker) = talkers.join_next().await {
         let (mut client, count) = talker.expect("nobody was dropped, and every answer was right");
         client.check_alive().await;
+        there.push(client);
         said += count;
     }
     assert!(gateway.events().iter().all(|event| event["event"] != "session_closed"));
