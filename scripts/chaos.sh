@@ -40,6 +40,7 @@ previous() {
 }
 
 need_redis || exit 1
+proof limits 2400 portcullis-common limit_simulation no_schedule
 proof order 1200 portcullis-tests fleet_proofs order::
 proof cap 1200 portcullis-tests fleet_proofs cap::
 if [ -z "${STAGES:-}" ] || [[ " $STAGES " == *" versions "* ]]; then

@@ -28,6 +28,38 @@ impl Gcra {
         Self { interval, tolerance: interval.saturating_mul(u64::from(limit.burst.max(1))) }
     }
 
+    /// Nanoseconds between two events at the full rate.
+    #[must_use]
+    pub fn interval(&self) -> u64 {
+        self.interval
+    }
+
+    /// How many events may come at once.
+    #[must_use]
+    pub fn burst(&self) -> u64 {
+        self.tolerance / self.interval
+    }
+
+    /// How far ahead of time the schedule may run, in ns.
+    #[must_use]
+    pub fn tolerance(&self) -> u64 {
+        self.tolerance
+    }
+
+    /// The share of one of `parts`: a part of the rate and of the burst, at least one event at once.
+    #[must_use]
+    pub fn share(&self, parts: u64) -> Self {
+        let interval = self.interval.saturating_mul(parts.max(1));
+        Self { interval, tolerance: self.tolerance.max(interval) }
+    }
+
+    /// This limit, or where it allows more than another that one's rate, burst, or both.
+    #[must_use]
+    pub fn at_most(&self, most: &Self) -> Self {
+        let interval = self.interval.max(most.interval);
+        Self { interval, tolerance: interval.saturating_mul(self.burst().min(most.burst())) }
+    }
+
     /// Takes `cost` events at `now` (ns), or says in how long exactly that will be possible. A refusal changes nothing.
     /// A cost beyond the burst is taken when the bucket is full, and paid for afterwards.
     ///
@@ -49,6 +81,12 @@ impl Gcra {
     /// is paid for by the next ones. The debt of one call is `cost` intervals.
     pub fn charge(&self, tat: &mut Tat, now: u64, cost: u64) {
         tat.0 = tat.0.max(now).saturating_add(self.interval.saturating_mul(cost));
+    }
+
+    /// The same, but what is beyond the burst is forgotten: no debt.
+    pub fn note(&self, tat: &mut Tat, now: u64, cost: u64) {
+        let charged = tat.0.max(now).saturating_add(self.interval.saturating_mul(cost));
+        tat.0 = charged.min(now.saturating_add(self.tolerance));
     }
 
     /// Gives back what a [`Self::take`] of `cost` took, for an event that did not happen after all. What others took

@@ -21,6 +21,9 @@ pub mod stage;
 /// The generic cell rate algorithm behind every limit.
 pub mod gcra;
 
+/// Limits that a fleet shares, as one node keeps them.
+pub mod limit;
+
 /// Commands of operators, signed by their own keys.
 pub mod control;
 

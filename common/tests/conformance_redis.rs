@@ -19,7 +19,7 @@ async fn the_redis_ledger_keeps_its_promises_to_many_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn redis_leases_presence_and_tickets_keep_every_promise() {
-    on(&redis::RedisServer::start(), &["lease", "leader", "presence", "ticket"]).await;
+    on(&redis::RedisServer::start(), &["lease", "leader", "presence", "ticket", "limit"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -48,6 +48,7 @@ async fn no_script_leaves_its_hash_slot() {
         "leader",
         "presence",
         "ticket",
+        "limit",
         "bus",
         "bus_history",
         "control",

@@ -49,7 +49,7 @@ fn message(c: &mut Criterion) {
     msgpack::from_json(&text, Bounds::default(), &mut packed).expect("legal");
     let (roles, user) = (["member".into()], UserId::parse("ada").expect("legal"));
     let subject = Subject { user: &user, tenant: None, roles: &roles, claims: r#"{"teams":["red"]}"# };
-    let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into() };
+    let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into(), limits: None };
 
     let mut group = c.benchmark_group("message_300_bytes");
     let mut scratch = ScanScratch::default();

@@ -417,6 +417,24 @@ impl EraClaimed<'_> {
     }
 }
 
+/// The limits that the fleet shares are decided by this node's share, or by the fleet again.
+pub struct LimitsAlone {
+    /// By this node alone.
+    pub alone: bool,
+}
+
+impl LimitsAlone {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.limits.is_alone.set(i64::from(self.alone));
+        if self.alone {
+            tracing::warn!(event = "limits_alone");
+        } else {
+            tracing::info!(event = "limits_shared");
+        }
+    }
+}
+
 /// A store call failed.
 pub struct StoreFailed<'a> {
     /// Which call.

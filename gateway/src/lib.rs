@@ -49,6 +49,9 @@ pub mod frame;
 /// What a message has to pass.
 pub mod pipeline;
 
+/// Limits that the fleet shares.
+pub mod limits;
+
 /// What a reload replaces.
 pub mod rules;
 

@@ -18,9 +18,13 @@ use crate::control::watch::Tap;
 use crate::events::Shown;
 use crate::pipeline::sanitise::Cleaned;
 
+/// Limits of the fleet.
+mod limits;
+
 /// What the store counted.
 mod store;
 
+pub use limits::LimitMetrics;
 pub use store::StoreMetrics;
 
 /// One label.
@@ -125,6 +129,8 @@ pub struct Metrics {
     pub fences: Counter,
     /// How often its lease lapsed and a new life began.
     pub lease_lapses: Counter,
+    /// Limits of the fleet.
+    pub limits: LimitMetrics,
     /// What the store's bus and control log counted.
     pub store: StoreMetrics,
     /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
@@ -152,11 +158,9 @@ impl Metrics {
         r.register("messages", "WebSocket messages by direction", messages.clone());
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
         r.register("panics", "Panics that were caught, by part", panics.clone());
-        let resumes = Family::<Outcome, Counter>::default();
-        r.register("resumes", "Resume tokens shown, by outcome", resumes.clone());
+        let resumes = by_outcome(&mut r, "resumes", "Resume tokens shown, by outcome");
         let commands = commands(&mut r);
-        let reloads = Family::<Outcome, Counter>::default();
-        r.register("reloads", "Reloads asked for, by outcome", reloads.clone());
+        let reloads = by_outcome(&mut r, "reloads", "Reloads asked for, by outcome");
         let code = |name| Label { code: name };
         let direction = |name| Direction { direction: name };
         Self {
@@ -171,6 +175,7 @@ impl Metrics {
             store_faults: counter(&mut r, "store_faults", "Store calls that failed"),
             store_eras: counter(&mut r, "store_eras", "Times that the store forgot what it knew"),
             hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),
+            limits: LimitMetrics::new(&mut r),
             store: StoreMetrics::new(&mut r),
             round_trip: round_trip(&mut r),
             handshakes_ok: handshakes.get_or_create_owned(&code("ok")),
@@ -275,6 +280,12 @@ fn commands(registry: &mut Registry) -> Family<Outcome, Counter> {
     }
     registry.register("commands", "Operators' commands by outcome", commands.clone());
     commands
+}
+
+fn by_outcome(registry: &mut Registry, name: &str, help: &str) -> Family<Outcome, Counter> {
+    let family = Family::<Outcome, Counter>::default();
+    registry.register(name, help, family.clone());
+    family
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {

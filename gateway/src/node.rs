@@ -25,6 +25,7 @@ use crate::admit::kicks::KickTable;
 use crate::bus::NodeBus;
 use crate::control;
 use crate::control::settle::{Follower, Settled};
+use crate::limits::{FleetLimits, Sources};
 use crate::metrics::Metrics;
 use crate::pipeline::buckets::Buckets;
 use crate::pipeline::rate::Allowance;
@@ -146,6 +147,14 @@ fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>, shared: Arc<dyn Allowan
     Rules::compile(Arc::clone(config), clock, shared, 1).map_err(StartError::Config)
 }
 
+/// Where limits that connections share are counted: in a store of this process's own nobody else counts.
+fn allowance(fleet: Option<Sources>) -> Arc<dyn Allowance> {
+    match fleet {
+        None => Arc::new(Buckets::default()),
+        Some(sources) => Arc::new(FleetLimits::new(sources)),
+    }
+}
+
 impl Node {
     /// Compiles every rule and puts the node together; nothing listens yet. Must run inside the runtime that will carry
     /// the node's background work.
@@ -154,8 +163,11 @@ impl Node {
     /// Every problem of the rules at once; the store's.
     pub async fn assemble(mut config: Config, clock: Arc<dyn Clock>, opened: Opened) -> Result<Arc<Self>, StartError> {
         let Opened { epoch, stores, watch, sealer } = opened;
+        let metrics = Arc::new(Metrics::new(config.node.workers));
+        let membership: Arc<Membership> = Arc::default();
+        let sources = |watch| Sources::new(&stores.limits, watch, &membership, &clock, &metrics);
+        let allowance = allowance(watch.clone().map(sources));
         // as written: a reload is compared with it
-        let allowance: Arc<dyn Allowance> = Arc::new(Buckets::default());
         let rules = compile(&Arc::new(config.clone()), &clock, Arc::clone(&allowance))?;
         let wanted = config.listen.max_connections;
         config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
@@ -165,7 +177,6 @@ impl Node {
         }
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
-        let metrics = Arc::new(Metrics::new(workers));
         let rules = Arc::new(ArcSwap::from_pointee(rules));
         let bus = NodeBus::new(
             config.node.id.clone(),
@@ -191,7 +202,7 @@ impl Node {
             life: Arc::new(Life::new(epoch)),
             fence: Arc::clone(&vitals.fence),
             vitals,
-            membership: Arc::default(),
+            membership,
             bus: Arc::new(bus),
             settled: Arc::default(),
             leaving: AtomicBool::new(false),
@@ -225,6 +236,8 @@ impl Node {
             sent = self.clock.mono();
         }
         self.fence.renewed(sent, self.clock.mono());
+        // how many share the fleet's limits is known before the first message
+        self.membership.observed(&self.stores.lease.members().await?, self.clock.mono());
         let asked = Arc::clone(&self.drain_asked);
         let estate = Arc::new(Estate {
             node: id,
@@ -381,6 +394,9 @@ impl Node {
         let mut all = self.vitals.degraded();
         if !self.stores.eras.current().is_some_and(|view| view.whole) {
             all.push("the store forgot, and is not whole yet");
+        }
+        if self.allowance.decides_alone(self.clock.nanos()) {
+            all.push("limits are decided by this node's share");
         }
         all
     }

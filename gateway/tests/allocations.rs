@@ -37,7 +37,7 @@ fn second(kind: &str) -> AllocationInfo {
     assert_eq!(text.len(), 300);
     let (roles, user) = (["member".into()], UserId::parse("ada").unwrap());
     let subject = Subject { user: &user, tenant: None, roles: &roles, claims: r#"{"teams":["red"]}"# };
-    let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into() };
+    let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into(), limits: None };
     let mut send = || {
         let checked = check(&policy, &mut state, &who, Frame::Text(&text), now, &mut scratch);
         assert!(matches!(checked.verdict, Verdict::Pass(_)), "{checked:?}");

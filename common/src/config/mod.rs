@@ -49,6 +49,7 @@ mod print;
 
 pub use error::{ConfigError, ConfigErrors};
 pub use load::{environment, known_keys};
+pub use unit::parse_rate;
 
 /// Whether a message type is the protocol's own: no configuration declares it, and nobody else says it.
 #[must_use]

@@ -225,6 +225,8 @@ pub struct Issuer {
     pub roles_claim: String,
     /// The claim with the tenant, if any.
     pub tenant_claim: Option<String>,
+    /// The claim with limits of the bearer's own, if the issuer is trusted to say so.
+    pub limits_claim: Option<String>,
     /// Put before `sub` to make the user id; two issuers may not share one (default empty).
     pub user_prefix: String,
     /// The cookie that may carry the token; only where `origin.missing = "deny"`.
@@ -398,8 +400,18 @@ pub enum Per {
     Ip,
     /// All connections of one tenant; users without one count as one tenant together.
     Tenant,
+    /// Each message type by itself, whoever sends it.
+    Type,
     /// All of this node's together.
     Node,
+}
+
+impl Per {
+    /// Whether all nodes of a fleet count together.
+    #[must_use]
+    pub fn is_of_the_fleet(self) -> bool {
+        !matches!(self, Self::Connection | Self::Node)
+    }
 }
 
 /// `[limit.NAME]` with a name of the operator's: application messages that fit all four lists are counted; an empty list
@@ -408,6 +420,9 @@ pub enum Per {
 pub struct NamedLimit {
     /// How many.
     pub limit: Limit,
+    /// The most that a token may carry instead, as its issuer's `limits_claim`; without it: `limit`. Only for what is
+    /// counted by connection, user or tenant.
+    pub claim_max: Option<Limit>,
     /// Counted by what.
     pub per: Per,
     /// Message types.

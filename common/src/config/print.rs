@@ -226,6 +226,7 @@ fn issuer(page: &mut Page, issuer: &Issuer) {
     }
     page.text("roles_claim", &issuer.roles_claim);
     page.maybe("tenant_claim", issuer.tenant_claim.as_ref());
+    page.maybe("limits_claim", issuer.limits_claim.as_ref());
     page.text("user_prefix", &issuer.user_prefix);
     page.maybe("cookie", issuer.cookie.as_ref());
 }
@@ -286,6 +287,7 @@ fn limits(page: &mut Page, config: &Config) {
 fn named_limit(page: &mut Page, rule: &NamedLimit) {
     page.text("rate", write_rate(rule.limit.rate, false));
     page.plain("burst", rule.limit.burst);
+    page.maybe("claim_max", rule.claim_max.map(|most| write_rate(most.rate, false)));
     page.text("per", PER.iter().find(|(_, per)| *per == rule.per).map_or("", |(name, _)| *name));
     page.list("types", rule.types.iter().map(crate::ids::TypeName::as_str));
     page.list("rooms", &rule.rooms);

@@ -93,6 +93,14 @@ pub(super) fn rate(value: &Value) -> Result<Rate, String> {
     checked(u64::from(count), period, FASTEST).ok_or_else(|| format!("{LEGAL}; from 1 in its period to 1000000/s"))
 }
 
+/// The same from another place than the configuration: what [`rate`] reads, and nothing else.
+///
+/// # Errors
+/// What a rate looks like.
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    rate(&Value::from(text))
+}
+
 /// `"1MiB/min"`, or a number of bytes.
 pub(super) fn byte_rate(value: &Value) -> Result<Rate, String> {
     const LEGAL: &str = "must be a rate of bytes, as in \"1MiB/min\" or \"64KB/s\"";

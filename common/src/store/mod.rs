@@ -32,6 +32,9 @@ pub mod command;
 /// Single-use connection tickets.
 pub mod ticket;
 
+/// Limits that the fleet shares.
+pub mod limit;
+
 /// How a store is doing.
 pub mod watch;
 
@@ -125,6 +128,8 @@ pub struct Stores {
     pub desk: Arc<dyn command::CommandDesk>,
     /// Connection tickets.
     pub tickets: Arc<dyn ticket::Tickets>,
+    /// Limits that the fleet shares.
+    pub limits: Arc<dyn limit::LimitCounts>,
     /// What dead nodes leave behind.
     pub remains: Arc<dyn leader::Remains>,
     /// Which coordinator leads.

@@ -60,9 +60,16 @@ async fn health(node: Data<Node>) -> impl Responder {
         "store": node.store_kind(),
         "fleet": node.vitals.report(),
         "rules": rules(&node),
+        "limits": limits(&node),
         "bans": node.bans.len(),
         "bansLost": node.bans.lost(),
     }))
+}
+
+/// By how many nodes the fleet's limits are shared, and whether this one decides them alone.
+fn limits(node: &Node) -> serde_json::Value {
+    let now = node.clock.nanos();
+    json!({"nodes": node.allowance.nodes(now), "alone": node.allowance.decides_alone(now)})
 }
 
 /// Which rules are in force, and how the last reload went.
@@ -91,6 +98,8 @@ fn rules(node: &Node) -> serde_json::Value {
 async fn metrics(node: Data<Node>) -> impl Responder {
     // the caps count them exactly; nobody else does
     node.metrics.connections.set(i64::try_from(node.caps.total()).unwrap_or(i64::MAX));
+    // where nobody sends anything, nobody notes that it is over
+    node.metrics.limits.is_alone.set(i64::from(node.allowance.decides_alone(node.clock.nanos())));
     node.metrics.store.read(node.vitals.store());
     HttpResponse::Ok().insert_header((CONTENT_TYPE, OPENMETRICS)).body(node.metrics.render())
 }

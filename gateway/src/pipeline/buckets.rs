@@ -101,7 +101,7 @@ impl Shard {
 }
 
 impl Allowance for Buckets {
-    fn take(&self, key: &Key, gcra: &Gcra, now: u64) -> Taken {
+    fn take(&self, key: &Key, gcra: &Gcra, now: u64, _: bool) -> Taken {
         let Some(mut shard) = self.shard(key) else { return Taken::Yes };
         let at = shard.place(key, gcra, now, self.per_shard);
         gcra.take(shard.tat(at), now, 1).map_or_else(Taken::Wait, |()| Taken::Yes)
@@ -115,7 +115,7 @@ impl Allowance for Buckets {
         }
     }
 
-    fn give_back(&self, key: &Key, gcra: &Gcra) {
+    fn give_back(&self, key: &Key, gcra: &Gcra, _: u64) {
         let Some(mut shard) = self.shard(key) else { return };
         let at = shard.index.get(key).copied();
         gcra.give_back(shard.tat(at), 1);
@@ -143,25 +143,25 @@ mod tests {
     fn each_user_has_a_count_and_what_is_given_back_is_there_again() {
         let (table, gcra) = (Buckets::default(), one_a_second());
         assert_eq!(
-            [0, 0, 0].map(|_| table.take(&key("a"), &gcra, 9 * S)),
+            [0, 0, 0].map(|_| table.take(&key("a"), &gcra, 9 * S, true)),
             [Taken::Yes, Taken::Yes, Taken::Wait(Duration::from_secs(1))]
         );
-        assert_eq!(table.take(&key("b"), &gcra, 9 * S), Taken::Yes);
+        assert_eq!(table.take(&key("b"), &gcra, 9 * S, true), Taken::Yes);
         assert_eq!(table.wait(&key("a"), &gcra, 9 * S), Duration::from_secs(1));
         assert_eq!(table.wait(&key("c"), &gcra, 9 * S), Duration::ZERO);
-        table.give_back(&key("a"), &gcra);
-        assert_eq!(table.take(&key("a"), &gcra, 9 * S), Taken::Yes);
+        table.give_back(&key("a"), &gcra, 9 * S);
+        assert_eq!(table.take(&key("a"), &gcra, 9 * S, true), Taken::Yes);
     }
 
     #[test]
     fn names_made_up_by_the_thousand_get_little_and_harm_nobody() {
         let (table, gcra) = (Buckets::with_room(64), one_a_second());
-        assert_eq!(table.take(&key("known"), &gcra, S), Taken::Yes);
-        let passed = (0..20_000).filter(|n| table.take(&key(&format!("x{n}")), &gcra, S) == Taken::Yes).count();
+        assert_eq!(table.take(&key("known"), &gcra, S, true), Taken::Yes);
+        let passed = (0..20_000).filter(|n| table.take(&key(&format!("x{n}")), &gcra, S, true) == Taken::Yes).count();
         assert!(passed <= 64 * 3, "{passed}: one for each slot, two for each shard's rest");
-        assert_eq!(table.take(&key("known"), &gcra, S), Taken::Yes);
+        assert_eq!(table.take(&key("known"), &gcra, S, true), Taken::Yes);
         for n in 60..124 {
-            assert_eq!(table.take(&key(&format!("y{n}")), &gcra, n * S), Taken::Yes, "what is idle gives way");
+            assert_eq!(table.take(&key(&format!("y{n}")), &gcra, n * S, true), Taken::Yes, "what is idle gives way");
         }
     }
 }

@@ -72,6 +72,7 @@ pub use policy::Policy;
 pub use stages::Note;
 
 use self::stages::{Halt, Stopped};
+use crate::admit::auth::carried::CarriedLimits;
 use crate::route::condition::Subject;
 
 /// So many refusals a minute are answered; the connection ends with the next.
@@ -121,6 +122,19 @@ pub struct Who<'w> {
     pub issuer: usize,
     /// Where the connection comes from.
     pub address: IpAddr,
+    /// What the sender's token says of limits, where its issuer may.
+    pub limits: Option<&'w CarriedLimits>,
+}
+
+/// Which time a frame comes. One that was [`Verdict::Park`]ed has paid for the connection's own flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// The first.
+    First,
+    /// What it waited for was answered; it may have to wait for something else.
+    Again,
+    /// It has waited as long as a message may: limits that are not known are decided by this node's share.
+    Last,
 }
 
 /// Working memory, one a worker.
@@ -202,8 +216,20 @@ pub fn check<'m>(
     now: Now,
     scratch: &'m mut Scratch,
 ) -> Checked<'m> {
+    check_on(policy, state, who, frame, (now, Pass::First), scratch)
+}
+
+/// The same for a frame that may have been parked.
+pub fn check_on<'m>(
+    policy: &'m Policy,
+    state: &mut ConnState,
+    who: &Who<'_>,
+    frame: Frame<'m>,
+    (now, pass): (Now, Pass),
+    scratch: &'m mut Scratch,
+) -> Checked<'m> {
     let mut notes = Vec::new();
-    let verdict = match stages::run(policy, state, who, frame, now, scratch, &mut notes) {
+    let verdict = match stages::run(policy, state, who, frame, (now, pass), scratch, &mut notes) {
         Ok(passed) => Verdict::Pass(passed),
         Err(Stopped { halt: Halt::Park(key), .. }) => Verdict::Park(key),
         Err(Stopped { stage, halt: Halt::Reject(reject) | Halt::Hard(reject), id }) => {

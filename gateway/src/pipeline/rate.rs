@@ -2,10 +2,12 @@
 //! address, tenant or node.
 //!
 //! A message takes from every limit that concerns it or from none, and `retryAfter` is when all of them would let it pass.
-//! What connections share is kept behind [`Allowance`]: on this node by [`Buckets`]. An allowance that a fleet shares may
-//! have to ask the store; then it says [`Taken::Ask`], and the message parks instead of waiting here.
+//! What connections share is kept behind [`Allowance`]: by [`Buckets`] on a node of its own, by [`FleetLimits`] where a
+//! fleet shares it. That one may have to ask the store; then it says [`Taken::Ask`], and the message parks instead of
+//! waiting here.
 //!
 //! [`Buckets`]: super::buckets::Buckets
+//! [`FleetLimits`]: crate::limits::FleetLimits
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
@@ -17,6 +19,7 @@ use portcullis_common::gcra::{Gcra, Tat};
 use portcullis_common::stage::Stage;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
+use tokio::sync::oneshot;
 
 use super::policy::TypePolicy;
 use super::stages::{Halt, Run};
@@ -40,6 +43,8 @@ pub enum Counted {
     Ip(IpAddr),
     /// One tenant, or all who have none.
     Tenant(Option<Box<str>>),
+    /// One message type.
+    Type(Box<str>),
     /// Everybody on this node.
     Node,
 }
@@ -57,12 +62,28 @@ pub enum Taken {
 
 /// Counts that connections share.
 pub trait Allowance: Send + Sync {
-    /// Takes one message at `now` (monotonic ns). Must not block beyond a short lock.
-    fn take(&self, key: &Key, gcra: &Gcra, now: u64) -> Taken;
+    /// Takes one message at `now` (monotonic ns). Must not block beyond a short lock. [`Taken::Ask`] only for a message
+    /// that is `patient`: one that has not waited yet.
+    fn take(&self, key: &Key, gcra: &Gcra, now: u64, patient: bool) -> Taken;
     /// How long until [`Self::take`] would grant one; takes nothing.
     fn wait(&self, key: &Key, gcra: &Gcra, now: u64) -> Duration;
     /// Gives back what was taken for a message that another limit refused.
-    fn give_back(&self, key: &Key, gcra: &Gcra);
+    fn give_back(&self, key: &Key, gcra: &Gcra, now: u64);
+    /// A message parks for another count and will come for this one too: what has to be asked about it is asked now, so
+    /// that it waits once.
+    fn prepare(&self, _: &Key, _: &Gcra, _: u64) {}
+    /// Ends when the call that is under way for a count is over; `None` where none is.
+    fn answer(&self, _: &Key) -> Option<oneshot::Receiver<()>> {
+        None
+    }
+    /// Whether this node decided what the fleet should have, a moment ago.
+    fn decides_alone(&self, _: u64) -> bool {
+        false
+    }
+    /// By how many nodes the counts are shared, as far as this one knows.
+    fn nodes(&self, _: u64) -> u32 {
+        1
+    }
 }
 
 /// `[limit.NAME]`, compiled.
@@ -71,6 +92,8 @@ pub struct NamedRule {
     name: Arc<str>,
     id: u64,
     gcra: Gcra,
+    /// The most that a token may carry.
+    most: Gcra,
     per: Per,
     rooms: Vec<String>,
     roles: Vec<String>,
@@ -88,6 +111,7 @@ impl NamedRule {
             name: name.into(),
             id: id(("limit", name)),
             gcra: Gcra::new(rule.limit),
+            most: Gcra::new(rule.claim_max.unwrap_or(rule.limit)),
             per: rule.per,
             rooms: rule.rooms.clone(),
             roles: rule.roles.clone(),
@@ -103,13 +127,21 @@ impl NamedRule {
             && self.issuers.as_ref().is_none_or(|issuers| issuers.contains(&who.issuer))
     }
 
+    /// What holds for a sender: what its token carries, where that may be, or the rule.
+    fn gcra(&self, who: &Who<'_>) -> Gcra {
+        let personal = matches!(self.per, Per::Connection | Per::User | Per::Tenant);
+        let carried = who.limits.filter(|_| personal).and_then(|carried| carried.of(&self.name));
+        carried.map_or(self.gcra, |limit| Gcra::new(limit).at_most(&self.most))
+    }
+
     /// `None`: each connection by itself.
-    fn key(&self, who: &Who<'_>) -> Option<Key> {
+    fn key(&self, who: &Who<'_>, kind: &str) -> Option<Key> {
         let counted = match self.per {
             Per::Connection => return None,
             Per::User => Counted::User(who.subject.user.as_str().into()),
             Per::Ip => Counted::Ip(address_key(who.address)),
             Per::Tenant => Counted::Tenant(who.subject.tenant.map(|tenant| tenant.as_str().into())),
+            Per::Type => Counted::Type(kind.into()),
             Per::Node => Counted::Node,
         };
         Some(Key { limit: Arc::clone(&self.name), counted })
@@ -151,7 +183,7 @@ impl Used {
 struct Bucket<'m> {
     /// The operator's name for it; none: the type's own.
     name: Option<&'m str>,
-    gcra: &'m Gcra,
+    gcra: Gcra,
     place: Place,
     dry_run: bool,
 }
@@ -171,7 +203,7 @@ impl Bucket<'_> {
                 let taken = run.state.rates.with(*id, now, |tat| self.gcra.take(tat, now, 1));
                 taken.map_or_else(Taken::Wait, |()| Taken::Yes)
             }
-            Place::Shared(key) => run.policy.allowance.take(key, self.gcra, now),
+            Place::Shared(key) => run.policy.allowance.take(key, &self.gcra, now, run.patient),
         }
     }
 
@@ -179,14 +211,14 @@ impl Bucket<'_> {
         let now = run.now.mono_ns;
         match &self.place {
             Place::Own(id) => run.state.rates.with(*id, now, |tat| self.gcra.wait(*tat, now, 1)),
-            Place::Shared(key) => run.policy.allowance.wait(key, self.gcra, now),
+            Place::Shared(key) => run.policy.allowance.wait(key, &self.gcra, now),
         }
     }
 
     fn give_back(&self, run: &mut Run<'_, '_>) {
         match &self.place {
             Place::Own(id) => run.state.rates.with(*id, run.now.mono_ns, |tat| self.gcra.give_back(tat, 1)),
-            Place::Shared(key) => run.policy.allowance.give_back(key, self.gcra),
+            Place::Shared(key) => run.policy.allowance.give_back(key, &self.gcra, run.now.mono_ns),
         }
     }
 
@@ -203,11 +235,12 @@ impl Bucket<'_> {
 /// that are refused.
 fn buckets<'m>(kind: &'m TypePolicy, run: &Run<'_, 'm>) -> impl Iterator<Item = Bucket<'m>> + use<'m> {
     let (policy, who, pattern) = (run.policy, run.who, run.terms.pattern);
-    let own = kind.rate.as_ref().map(|(id, gcra)| Bucket { name: None, gcra, place: Place::Own(*id), dry_run: false });
+    let own =
+        kind.rate.as_ref().map(|(id, gcra)| Bucket { name: None, gcra: *gcra, place: Place::Own(*id), dry_run: false });
     let mut named = Vec::new();
     for rule in kind.limits.iter().filter_map(|at| policy.limits.get(*at)).filter(|rule| rule.concerns(who, pattern)) {
-        let place = rule.key(who).map_or(Place::Own(rule.id), Place::Shared);
-        named.push(Bucket { name: Some(&rule.name), gcra: &rule.gcra, place, dry_run: rule.dry_run });
+        let place = rule.key(who, &run.message.kind).map_or(Place::Own(rule.id), Place::Shared);
+        named.push(Bucket { name: Some(&rule.name), gcra: rule.gcra(who), place, dry_run: rule.dry_run });
     }
     own.into_iter().chain(named)
 }
@@ -218,9 +251,16 @@ pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     for (n, bucket) in buckets(kind, run).filter(|bucket| !bucket.dry_run).enumerate() {
         match bucket.take(run) {
             Taken::Yes => {}
+            // nobody waits for rules that are tried out: what has to be asked first is not counted
+            Taken::Ask if kind.dry.has(Stage::Rate) => {}
             Taken::Wait(_) => return Err(refuse(kind, n, &bucket, run).into()),
             Taken::Ask => {
                 undo(kind, n, run);
+                for later in buckets(kind, run).filter(|bucket| !bucket.dry_run).skip(n + 1) {
+                    if let Place::Shared(key) = &later.place {
+                        run.policy.allowance.prepare(key, &later.gcra, run.now.mono_ns);
+                    }
+                }
                 return Err(match bucket.place {
                     Place::Shared(key) => Halt::Park(key),
                     Place::Own(_) => Halt::Hard(Reject::new(Code::Internal, "rate: a count of this connection parked")),

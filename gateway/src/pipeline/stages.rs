@@ -15,7 +15,7 @@ use super::policy::{Policy, TypePolicy};
 use super::rate::Key;
 use super::role::Terms;
 use super::{
-    ConnState, Frame, Now, Passed, Scratch, Who, action, csrf, decode, flow, rate, role, sanitise, schema, score,
+    ConnState, Frame, Now, Pass, Passed, Scratch, Who, action, csrf, decode, flow, rate, role, sanitise, schema, score,
     signature, size,
 };
 
@@ -49,6 +49,8 @@ pub struct Run<'r, 'm> {
     pub who: &'r Who<'r>,
     /// When it came.
     pub now: Now,
+    /// Whether it has not waited yet.
+    pub patient: bool,
     /// Bytes on the wire, after decompression.
     pub len: usize,
     /// The envelope.
@@ -124,7 +126,7 @@ pub(super) fn run<'m>(
     state: &mut ConnState,
     who: &Who<'_>,
     frame: Frame<'m>,
-    now: Now,
+    (now, pass): (Now, Pass),
     scratch: &'m mut Scratch,
     notes: &mut Vec<Note>,
 ) -> Result<Passed<'m>, Stopped<'m>> {
@@ -133,7 +135,7 @@ pub(super) fn run<'m>(
     if policy.runs(Stage::Size) {
         size::frame(len, policy.frame).map_err(Halt::Hard).map_err(early(Stage::Size))?;
     }
-    if policy.runs(Stage::Flow) {
+    if policy.runs(Stage::Flow) && pass == Pass::First {
         let taken = flow::take(&policy.flow, &mut state.flow, len, now).map_err(Halt::Reject);
         heed(Stage::Flow, taken, policy.dry, notes).map_err(early(Stage::Flow))?;
     }
@@ -153,7 +155,9 @@ pub(super) fn run<'m>(
     let decode::Decoded { message, payload } = decoded;
     let (address, terms) = (Address::Nowhere, Terms::default());
     let (found, cleaned) = Default::default();
-    let mut run = Run { policy, kind, state, who, now, len, message, payload, address, terms, found, cleaned, notes };
+    let patient = pass != Pass::Last;
+    let mut run =
+        Run { policy, kind, state, who, now, patient, len, message, payload, address, terms, found, cleaned, notes };
     let halted = walk(&mut run, dry).err();
     let Run { kind, state, mut message, payload, address, terms, found, cleaned, notes, .. } = run;
     let refused = match &halted {

@@ -22,6 +22,7 @@ use crate::node::Node;
 use crate::pipeline::{Action, Passed, Target};
 use crate::session::connection::{Next, Turn};
 use crate::session::manager::tell;
+use crate::session::park::Parked;
 use crate::session::talk::{Session, Sort, Stop};
 
 /// Which rooms exist, and who may do what in them.
@@ -74,6 +75,8 @@ pub enum Outcome {
     Reentered(Result<(), StoreFault>),
     /// A token was checked.
     Token(Box<Result<Identity, AuthError>>),
+    /// What a parked message waited for is known, or it has waited long enough.
+    Unparked(Box<Parked>),
 }
 
 /// Carries a passed message to its route.
@@ -232,7 +235,8 @@ pub fn settle(
             }
         }
         Outcome::Reentered(Err(_)) => reenter_later(session, turn),
-        Outcome::Undone | Outcome::Reentered(Ok(())) => {}
+        // the session takes it before it comes here
+        Outcome::Undone | Outcome::Reentered(Ok(())) | Outcome::Unparked(_) => {}
         Outcome::Left => session.ack(id, room, Acked::Done, turn),
         Outcome::Present(present) => {
             let (users, sessions) = present.map_err(|fault| lost(&fault, turn))?;

@@ -12,6 +12,9 @@ pub mod registry;
 /// What one session says and hears.
 pub mod talk;
 
+/// A message that waits for the fleet.
+pub mod park;
+
 /// What a session owes when it ends.
 pub mod guard;
 

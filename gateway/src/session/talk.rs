@@ -22,22 +22,20 @@ use portcullis_common::wire::reply::{
 use super::connection::{Conversation, End, Next, Turn};
 use super::guard::Place;
 use super::liveness::{Due, Liveness};
+use super::park::Parked;
 use super::resume::{self, Grant};
 use crate::admit::auth::Identity;
 use crate::admit::subprotocol::Protocol;
 use crate::bus;
 use crate::events::{DryRun, Ended, MessageRejected, MessageSanitised};
 use crate::frame::{Event, Limits, Opcode, encode};
-use crate::pipeline::{self, ConnState, Frame, Now, Verdict, Who};
+use crate::pipeline::{self, ConnState, Frame, Now, Pass, Verdict, Who};
 use crate::route::rooms::Subject;
-use crate::route::{self, Done};
+use crate::route::{self, Done, Outcome};
 use crate::wire_out;
 
 /// Store calls of one session that are under way; the peer is not read while there are so many.
 const IN_FLIGHT: usize = 32;
-
-/// When it is worth trying again after a limit that could not be asked; a guess.
-const PARKED: Duration = Duration::from_secs(1);
 
 /// What rules are asked about a session's holder.
 pub(crate) fn subject_of(identity: &Identity) -> Subject<'_> {
@@ -89,6 +87,8 @@ pub(crate) enum Sort {
     Membership(RoomName),
     /// No message is looked at before it is answered; dropped with the session.
     Token,
+    /// A message that is parked: no other is looked at before it has been; dropped with the session.
+    Parked,
 }
 
 /// A store call under way. Answers are taken in the order of the calls.
@@ -101,7 +101,7 @@ struct Call {
 impl Call {
     /// No message is looked at before it is answered.
     fn is_barrier(&self) -> bool {
-        matches!(self.sort, Sort::Membership(_) | Sort::Token)
+        matches!(self.sort, Sort::Membership(_) | Sort::Token | Sort::Parked)
     }
 }
 
@@ -215,15 +215,29 @@ impl Session {
     }
 
     fn message(&mut self, frame: Frame<'_>, turn: &mut Turn<'_, '_>) -> Next {
+        turn.worker.node.metrics.messages_in.inc();
+        self.live.active(turn.now());
+        self.consider(frame, (turn.nanos, Pass::First), turn)
+    }
+
+    /// Puts a frame that came first at `since` through the pipeline, and on its way or to wait.
+    fn consider(&mut self, frame: Frame<'_>, (since, pass): (u64, Pass), turn: &mut Turn<'_, '_>) -> Next {
         let worker = std::rc::Rc::clone(turn.worker);
         let node = &worker.node;
-        node.metrics.messages_in.inc();
-        self.live.active(turn.now());
         let mut scratch = worker.scratch.borrow_mut();
         let rules = node.rules.load();
         let subject = subject_of(&self.identity);
-        let who = Who { subject, issuer: self.identity.issuer, address: self.client };
-        let checked = pipeline::check(&rules.policy, &mut self.state, &who, frame, now(turn), &mut scratch);
+        let limits = self.identity.limits.as_deref();
+        let who = Who { subject, issuer: self.identity.issuer, address: self.client, limits };
+        let checked = pipeline::check_on(&rules.policy, &mut self.state, &who, frame, (now(turn), pass), &mut scratch);
+        if let Verdict::Park(key) = checked.verdict {
+            // what waits is looked at again, and then noted
+            drop(scratch);
+            let answer = node.allowance.answer(&key);
+            let work = Box::new(Parked::new(frame, since)).wait(answer, turn.nanos);
+            node.metrics.limits.parked.inc_by(u64::from(pass == Pass::First));
+            return self.call(work, Sort::Parked, turn);
+        }
         for note in &checked.notes {
             DryRun { session: turn.peer.sid, note }.emit(&node.metrics);
         }
@@ -232,11 +246,7 @@ impl Session {
             Verdict::Reject { stage, reject, id } => {
                 return self.refuse_at(Some(stage), &reject, id.as_deref(), turn);
             }
-            // nobody answers for the fleet in this version, and what is not allowed is refused
-            Verdict::Park(_) => {
-                let reject = Reject::new(Code::RateLimited, "rate: the fleet's allowance cannot be asked");
-                return self.refuse_at(Some(Stage::Rate), &reject.retry(PARKED), None, turn);
-            }
+            Verdict::Park(_) => return Next::Go,
         };
         if passed.cleaned.any() {
             MessageSanitised { session: turn.peer.sid, cleaned: passed.cleaned }.emit(&node.metrics);
@@ -318,6 +328,9 @@ impl Session {
 
     /// Answers a request whose store call is over.
     fn finish(&mut self, done: Done, turn: &mut Turn<'_, '_>) -> Next {
+        if let Outcome::Unparked(parked) = done.outcome {
+            return self.consider(parked.frame(), (parked.since, parked.pass), turn);
+        }
         match route::settle(self, done.outcome, done.id.as_deref(), done.room.as_ref(), turn) {
             Ok(()) => Next::Go,
             Err(reject) => self.refuse_counted(reject, done.id.as_deref(), turn),
@@ -407,7 +420,7 @@ impl Drop for Session {
                 _ if done.is_some() => {}
                 Sort::Message => self.place.owe(None, work),
                 Sort::Membership(room) => self.place.owe(Some(room), work),
-                Sort::Question | Sort::Token => {}
+                Sort::Question | Sort::Token | Sort::Parked => {}
             }
         }
     }

@@ -113,6 +113,7 @@ fn issuer(mut s: Section<'_>, files: Files<'_>) -> Option<Issuer> {
     families(&s, &algorithms);
     let roles_claim = s.or("roles_claim", "roles".to_owned(), word(128));
     let tenant_claim = s.optional("tenant_claim", word(128));
+    let limits_claim = s.optional("limits_claim", word(128));
     let user_prefix = s.or("user_prefix", String::new(), |v| match text(v)? {
         "" => Ok(String::new()),
         _ => word(64)(v),
@@ -126,6 +127,7 @@ fn issuer(mut s: Section<'_>, files: Files<'_>) -> Option<Issuer> {
         keys: keys?,
         roles_claim,
         tenant_claim,
+        limits_claim,
         user_prefix,
         cookie,
     })

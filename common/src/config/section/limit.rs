@@ -50,6 +50,7 @@ pub(in super::super) const PER: &[(&str, Per)] = &[
     ("user", Per::User),
     ("ip", Per::Ip),
     ("tenant", Per::Tenant),
+    ("type", Per::Type),
     ("node", Per::Node),
 ];
 
@@ -64,8 +65,13 @@ fn named(s: &mut Section<'_>) -> BTreeMap<String, NamedLimit> {
         }
         let counts = s.required("rate", "say how many, as in \"10/s\"", rate);
         let burst = s.optional("burst", integer(1..=1_000_000));
-        let legal = "say what it is counted by: \"connection\", \"user\", \"ip\", \"tenant\" or \"node\"";
+        let legal = "say what it is counted by: \"connection\", \"user\", \"ip\", \"tenant\", \"type\" or \"node\"";
         let per = s.required("per", legal, choice(PER));
+        let claim_max = s.optional("claim_max", rate);
+        if claim_max.is_some() && per.is_some_and(|per| matches!(per, Per::Ip | Per::Type | Per::Node)) {
+            let problem = "is for limits by connection, user or tenant: no token speaks for others";
+            s.report().refuse(s.key("claim_max"), problem);
+        }
         let types = s.list("types", |v| type_name(text(v)?)).unwrap_or_default();
         let rooms = s.list("rooms", line(512)).unwrap_or_default();
         let roles = roles(&mut s, "roles");
@@ -73,10 +79,20 @@ fn named(s: &mut Section<'_>) -> BTreeMap<String, NamedLimit> {
         let dry_run = s.or("dry_run", false, boolean);
         if let (Some(rate), Some(per)) = (counts, per) {
             let limit = Limit { rate, burst: burst.unwrap_or(rate.count) };
-            limits.insert(name.to_owned(), NamedLimit { limit, per, types, rooms, roles, issuers, dry_run });
+            let claim_max = claim_max.map(|rate| most(rate, limit));
+            let named = NamedLimit { limit, claim_max, per, types, rooms, roles, issuers, dry_run };
+            limits.insert(name.to_owned(), named);
         }
     }
     limits
+}
+
+/// The most that a token may carry: its burst in proportion to that of the limit, at least as large.
+fn most(rate: Rate, limit: Limit) -> Limit {
+    let (up, down) =
+        (u128::from(rate.count) * limit.rate.period.as_nanos(), u128::from(limit.rate.count) * rate.period.as_nanos());
+    let scaled = u128::from(limit.burst) * up / down.max(1);
+    Limit { rate, burst: u32::try_from(scaled.min(1_000_000)).unwrap_or(limit.burst).max(limit.burst) }
 }
 
 fn limit(mut s: Section<'_>, given: Limit, scope: &'static str) -> Limit {

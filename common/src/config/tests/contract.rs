@@ -16,6 +16,7 @@ fn with_secret(printed: &str) -> String {
 const RICH: &str = r#"
 roles_claim = "groups"
 tenant_claim = "org"
+limits_claim = "plan.limits"
 cookie = "__Host-token"
 user_prefix = "app:"
 [[auth.issuer]]

@@ -30,6 +30,7 @@ mod control;
 mod era;
 mod leader;
 mod lease;
+mod limit;
 mod presence;
 mod session;
 mod session_race;
@@ -115,7 +116,7 @@ use checks;
 
 /// Every check of every role.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
-    let roles: [(&str, &'static [Check]); 12] = [
+    let roles: [(&str, &'static [Check]); 13] = [
         ("session", session::CHECKS),
         ("session_resume", session_resume::CHECKS),
         ("session_race", session_race::CHECKS),
@@ -128,6 +129,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
         ("control", control::CHECKS),
         ("command", command::CHECKS),
         ("ticket", ticket::CHECKS),
+        ("limit", limit::CHECKS),
     ];
     roles.into_iter().flat_map(|(role, checks)| checks.iter().map(move |check| (role, check)))
 }

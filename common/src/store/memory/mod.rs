@@ -50,6 +50,9 @@ mod command;
 /// Connection tickets.
 mod ticket;
 
+/// Limits that processes share.
+mod limit;
+
 /// Which coordinator leads, and what dead lives leave behind.
 mod leader;
 
@@ -84,6 +87,8 @@ pub struct Bounds {
     pub tickets: usize,
     /// Bytes of their records. At the bound: `Full`.
     pub ticket_bytes: usize,
+    /// Counts of limits that say something. At the bound: `Full`.
+    pub limit_counts: usize,
 }
 
 impl Default for Bounds {
@@ -103,6 +108,7 @@ impl Default for Bounds {
             control_sinks: 1_024,
             tickets: 50_000,
             ticket_bytes: 32 << 20,
+            limit_counts: 200_000,
         }
     }
 }
@@ -133,13 +139,14 @@ impl MemoryStore {
 
 /// One memory store for several processes, which can be made to forget: for tests and simulations of a fleet.
 ///
-/// What it loses are slots, waits, tokens, room members, tickets, leases and the era itself; rooms' order and the
-/// control log stay.
+/// What it loses are slots, waits, tokens, room members, tickets, counts of limits, leases and the era itself; rooms' order
+/// and the control log stay.
 pub struct MemoryWorld {
     server: Arc<era::Server>,
     ledger: Arc<session::AllSlots>,
     presence: Arc<presence::AllRooms>,
     tickets: Arc<ticket::AllTickets>,
+    limits: Arc<limit::AllCounts>,
     bus: Arc<bus::MemoryBus>,
     control: Arc<control::MemoryControl>,
     leadership: Arc<leader::MemoryLeadership>,
@@ -154,17 +161,20 @@ impl MemoryWorld {
         let ledger = Arc::new(session::AllSlots::new(Arc::clone(&clock), bounds));
         let presence = Arc::new(presence::AllRooms::new(bounds));
         let tickets = Arc::new(ticket::AllTickets::new(Arc::clone(&clock), bounds));
+        let limits = Arc::new(limit::AllCounts::new(Arc::clone(&clock), bounds.limit_counts));
         let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));
         let parts: Vec<Arc<dyn era::Part>> = vec![
             Arc::<session::AllSlots>::clone(&ledger),
             Arc::<presence::AllRooms>::clone(&presence),
             Arc::<ticket::AllTickets>::clone(&tickets),
+            Arc::<limit::AllCounts>::clone(&limits),
         ];
         Self {
             server: Arc::new(era::Server::new(Arc::clone(&clock), nonces, leases, bounds.nodes, parts)),
             ledger,
             presence,
             tickets,
+            limits,
             bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
             control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
             leadership: Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock))),
@@ -200,6 +210,7 @@ impl MemoryWorld {
             presence,
             control: Arc::<control::MemoryControl>::clone(&self.control),
             tickets: Arc::new(ticket::MemoryTickets::new(Arc::clone(&self.tickets), Arc::clone(&eras))),
+            limits: Arc::new(limit::MemoryCounts::new(Arc::clone(&self.limits), Arc::clone(&eras))),
             remains: Arc::new(remains),
             leadership: Arc::<leader::MemoryLeadership>::clone(&self.leadership),
         };

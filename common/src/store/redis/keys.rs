@@ -12,6 +12,7 @@ use std::fmt::Write as _;
 use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
 use crate::store::bus::Dedupe;
 use crate::store::era::Era;
+use crate::store::limit::LimitKey;
 
 /// How many partitions there are.
 pub(super) const PARTITIONS: u16 = 256;
@@ -75,6 +76,8 @@ pub(super) enum Kind {
     Era,
     /// Hash, the fleet: the era, and its members that are waited for. No TTL.
     FleetEra,
+    /// String, one count of a limit: its theoretical arrival time.
+    Limit,
 }
 
 impl Kind {
@@ -108,6 +111,7 @@ impl Kind {
             Self::Claim => "claim",
             Self::Era => "era",
             Self::FleetEra => "fleet-era",
+            Self::Limit => "limit",
         }
     }
 
@@ -135,6 +139,7 @@ enum Domain {
     Life = 4,
     RoomLife = 5,
     Fleet = 6,
+    Limit = 7,
     Node = 16,
     Once = 17,
 }
@@ -198,6 +203,12 @@ impl Keys {
 
     pub(super) fn ticket(&self, ticket: &[u8; 32]) -> Place<'_> {
         self.place(Domain::Ticket, ticket)
+    }
+
+    /// A count of a limit.
+    pub(super) fn limit(&self, key: &LimitKey) -> Place<'_> {
+        // neither the name of a limit nor what it counts by holds the byte 0
+        self.place(Domain::Limit, [key.limit.as_str(), key.per, key.counted.as_str()].join("\0").as_bytes())
     }
 
     /// Where there is one of a kind for the whole fleet. The same under every naming key: operators have none, and have

@@ -78,6 +78,9 @@ mod presence;
 /// Connection tickets.
 mod ticket;
 
+/// Limits that the fleet shares.
+mod limit;
+
 /// What was refused, lost and mended.
 mod counts;
 
@@ -215,6 +218,7 @@ impl RedisStore {
             presence: Arc::new(presence::RedisPresence::new(Arc::clone(&self.base))),
             control,
             tickets: Arc::new(ticket::RedisTickets::new(Arc::clone(&self.base))),
+            limits: Arc::new(limit::RedisCounts::new(Arc::clone(&self.base))),
             remains: Arc::new(remains::RedisRemains::new(Arc::clone(&self.base))),
             leadership: Arc::new(leader::RedisLeadership::new(Arc::clone(&self.base))),
         }

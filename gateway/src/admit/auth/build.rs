@@ -59,6 +59,7 @@ fn rules(index: usize, issuer: &Issuer, auth: &Auth) -> Rules {
         audience: issuer.audience.clone(),
         roles_claim: issuer.roles_claim.clone(),
         tenant_claim: issuer.tenant_claim.clone(),
+        limits_claim: issuer.limits_claim.clone(),
         user_prefix: issuer.user_prefix.clone(),
         leeway_ms: millis(auth.leeway.min(MAX_LEEWAY)),
         max_life_ms: millis(auth.max_token_life.min(MAX_LIFE)),

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Identity;
+use super::carried::CarriedLimits;
 use super::failures::BadToken;
 use super::json;
 
@@ -28,6 +29,7 @@ pub(super) struct Rules {
     pub(super) audience: String,
     pub(super) roles_claim: String,
     pub(super) tenant_claim: Option<String>,
+    pub(super) limits_claim: Option<String>,
     pub(super) user_prefix: String,
     pub(super) leeway_ms: u64,
     pub(super) max_life_ms: u64,
@@ -54,6 +56,7 @@ pub(super) fn read(payload: &[u8], rules: &Rules, now: UnixMs) -> Result<Identit
         expires,
         issued,
         token_id: token_id(&claims)?,
+        limits: limits(&claims, rules.limits_claim.as_deref())?,
         issuer: rules.index,
     })
 }
@@ -165,6 +168,11 @@ fn tenant(claims: &Map<String, Value>, path: Option<&str>) -> Result<Option<Tena
         }
         Some(_) => Err(BadToken("the tenant is not a string")),
     }
+}
+
+fn limits(claims: &Map<String, Value>, path: Option<&str>) -> Result<Option<Arc<CarriedLimits>>, BadToken> {
+    let Some(path) = path else { return Ok(None) };
+    find(claims, path)?.map(|claim| CarriedLimits::read(claim).map(Arc::new)).transpose()
 }
 
 /// An array of strings, or one string with spaces between (RFC 8693 §4.2); a role that comes twice counts once.

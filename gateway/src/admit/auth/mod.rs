@@ -17,6 +17,9 @@ mod json;
 /// What the claims have to say.
 mod claims;
 
+/// Limits that a token carries.
+pub mod carried;
+
 /// Keys in memory.
 mod keys;
 
@@ -59,6 +62,7 @@ pub use self::fetch::{Fetch, FetchFailed, Fetched, HttpFetch, NETWORK_TIMEOUT, c
 pub use self::header::MAX_TOKEN;
 pub use self::jwks::HARD_LIMIT;
 
+use self::carried::CarriedLimits;
 use self::claims::Rules;
 use self::header::Token;
 use self::jwks::Remote;
@@ -83,6 +87,8 @@ pub struct Identity {
     pub token_id: Option<Arc<str>>,
     /// The issuer's place in `auth.issuer`.
     pub issuer: usize,
+    /// What the issuer's `limits_claim` says, if it is configured and there.
+    pub limits: Option<Arc<CarriedLimits>>,
 }
 
 /// Shows which issuer vouched, and nothing that was in the token.

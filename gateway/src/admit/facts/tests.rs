@@ -65,6 +65,7 @@ pub(in crate::admit) fn config() -> Config {
                 keys: KeySource::Secret(Secret::new([7; 32])),
                 roles_claim: "roles".into(),
                 tenant_claim: None,
+                limits_claim: None,
                 user_prefix: String::new(),
                 cookie: Some("sid".into()),
             }],

@@ -132,7 +132,7 @@ impl Bench {
     fn check<'m>(&'m mut self, frame: Frame<'m>) -> Checked<'m> {
         let subject =
             Subject { user: &self.user, tenant: self.tenant.as_ref(), roles: &self.roles, claims: &self.claims };
-        let who = Who { subject, issuer: 0, address: [192, 0, 2, 1].into() };
+        let who = Who { subject, issuer: 0, address: [192, 0, 2, 1].into(), limits: None };
         check(&self.policy, &mut self.state, &who, frame, self.now, &mut self.scratch)
     }
 

@@ -209,7 +209,7 @@ fn what_nobody_could_carry_is_refused_in_any_dry_run() {
 struct Distant(Mutex<Vec<Key>>);
 
 impl Allowance for Distant {
-    fn take(&self, key: &Key, _: &Gcra, _: u64) -> Taken {
+    fn take(&self, key: &Key, _: &Gcra, _: u64, _: bool) -> Taken {
         self.0.lock().unwrap().push(key.clone());
         Taken::Ask
     }
@@ -218,7 +218,7 @@ impl Allowance for Distant {
         Duration::ZERO
     }
 
-    fn give_back(&self, _: &Key, _: &Gcra) {}
+    fn give_back(&self, _: &Key, _: &Gcra, _: u64) {}
 }
 
 #[test]

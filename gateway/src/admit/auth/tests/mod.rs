@@ -132,6 +132,7 @@ pub(super) fn issuer(host: &str, algorithms: &[Algorithm], keys: KeySource) -> I
         keys,
         roles_claim: "roles".to_owned(),
         tenant_claim: Some("tenant".to_owned()),
+        limits_claim: Some("limits".to_owned()),
         user_prefix: String::new(),
         cookie: None,
     }
