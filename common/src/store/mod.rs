@@ -66,6 +66,10 @@ pub mod redis;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 
+/// The readers of records, one by one.
+#[cfg(any(test, feature = "testing"))]
+pub mod reading;
+
 /// What a store call returns: boxed, because stores are chosen at run time; a memory store's is ready at once.
 pub type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreFault>> + Send + 'a>>;
 

@@ -132,6 +132,10 @@ mod command;
 /// How all of this is doing.
 mod observe;
 
+/// The readers of records, for `store::reading`.
+#[cfg(any(test, feature = "testing"))]
+pub(in crate::store) mod reading;
+
 pub use bus::RedisBus;
 pub use command::RedisOperator;
 pub use control::RedisControl;
