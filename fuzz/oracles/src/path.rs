@@ -5,12 +5,13 @@ use std::path::{Component, Path};
 use portcullis_gateway::pipeline::sanitise::path::check;
 
 /// What a careless reader may do to a name before it opens the file.
-const READERS: [fn(&str) -> String; 5] = [
+const READERS: [fn(&str) -> String; 6] = [
     str::to_owned,
     |text| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned(),
     |text| text.replace('\\', "/"),
     |text| text.replace(['\u{ff0f}', '\u{2215}', '\u{2044}'], "/").replace('\u{ff3c}', "\\").replace('\u{ff0e}', "."),
-    |text| text.replace(['\u{2025}'], ".."),
+    |text| text.replace('\u{2025}', ".."),
+    |text| text.trim().to_owned(),
 ];
 
 /// One name.

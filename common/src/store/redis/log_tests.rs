@@ -150,3 +150,44 @@ fn rubbish_under_a_right_mac_is_counted() {
     world.read(1, &entry);
     assert_eq!((world.told(), world.counters.read().unreadable), (vec![], 1));
 }
+
+#[test]
+fn a_snapshot_gives_what_was_not_read_yet_and_keeps_what_is_in_force_in_its_order() {
+    let mut world = World::new();
+    let (banned, kicked, old) =
+        (opened(900, 1, &ban(None), None), opened(950, 2, &kick(), None), opened(1, 3, &kick(), None));
+    world.read(1, &banned);
+    let now = UnixMs(world.now);
+    for (id, opened) in [(1, &banned), (2, &kicked)] {
+        world.log.recall(LogId(id), &opened.body, opened, now, &world.counters);
+    }
+    assert_eq!(world.told(), [1, 2], "what was read is not told again");
+    let kept: Vec<(u64, &Bytes)> = world.log.kept().map(|(id, sealed)| (id.0, sealed)).collect();
+    assert_eq!(kept, [(1, &banned.body), (2, &kicked.body)]);
+    world.now = 10_000_000;
+    world.read(3, &old);
+    assert_eq!(world.told(), [1, 2], "a kick of long ago is over");
+    assert_eq!(world.log.dead(1).iter().map(|id| id.0).collect::<Vec<_>>(), [2, 3], "and the stream can do without it");
+    assert!(world.log.dead(1).is_empty());
+}
+
+#[test]
+fn the_furthest_revocation_counts_in_whatever_order_they_come() {
+    let mut world = World::new();
+    let revoke = |until| ControlEntry::Revoke { user: UserId::parse("ada").unwrap(), issued_until: UnixMs(until) };
+    world.read(1, &opened(500, 1, &revoke(900), None));
+    world.read(2, &opened(600, 2, &revoke(800), None));
+    assert_eq!(world.in_force(), [1], "a revocation that says less");
+    world.read(3, &opened(700, 3, &revoke(950), None));
+    assert_eq!(world.in_force(), [3]);
+}
+
+#[test]
+fn sinks_are_bounded() {
+    let mut world = World::new();
+    let told = || Arc::new(Told::default()) as Arc<dyn ControlSink>;
+    for _ in 1..SINKS {
+        world.log.tell(told(), UnixMs(1)).unwrap();
+    }
+    assert!(world.log.tell(told(), UnixMs(1)).is_err());
+}

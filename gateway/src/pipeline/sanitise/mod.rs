@@ -11,6 +11,9 @@ pub mod text;
 /// Fields that hold HTML.
 pub mod html;
 
+/// Fields that hold HTML, with all that is asked of strings.
+mod markup;
+
 /// Fields that name files.
 pub mod path;
 
@@ -103,17 +106,18 @@ fn value(rule: &MessageRule, root: Item<'_>, item: Item<'_>, cleaned: &mut Clean
         // judged as it was sent: what is taken out could hide what it was
         path::check(&now).map_err(refused)?;
     }
-    match rule.controls {
-        Controls::Keep => {}
-        Controls::Refuse if text::lies_somewhere(&now) => return Err(refused("sanitise: a control or override")),
-        Controls::Refuse => {}
-        Controls::Strip => replace(&mut now, text::honest, &mut cleaned.controls),
-    }
-    if rule.nfc {
-        replace(&mut now, composed, &mut cleaned.nfc);
-    }
     if let Some(mode) = html {
-        replace(&mut now, |text| html::clean(mode, text), &mut cleaned.html);
+        now = markup::rest(rule, mode, now, cleaned).map_err(refused)?;
+    } else {
+        match rule.controls {
+            Controls::Keep => {}
+            Controls::Refuse if text::lies_somewhere(&now) => return Err(refused("sanitise: a control or override")),
+            Controls::Refuse => {}
+            Controls::Strip => replace(&mut now, text::honest, &mut cleaned.controls),
+        }
+        if rule.nfc {
+            replace(&mut now, composed, &mut cleaned.nfc);
+        }
     }
     Ok(match now {
         Cow::Owned(changed) if item.text().as_deref() != Some(&*changed) => Some(changed),

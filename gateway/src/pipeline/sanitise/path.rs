@@ -42,13 +42,15 @@ fn plain(text: &str) -> Result<(), &'static str> {
     if text.chars().any(char::is_control) {
         return Err("path: a control character");
     }
-    if text.starts_with(['/', '\\']) {
+    // who trims a name before it is used reads it from here
+    let begun = text.trim_start_matches(blank);
+    if begun.starts_with(['/', '\\']) {
         return Err("path: absolute");
     }
-    if text.starts_with('~') {
+    if begun.starts_with('~') {
         return Err("path: a home directory");
     }
-    let mut start = text.chars();
+    let mut start = begun.chars();
     if start.next().is_some_and(|c| c.is_ascii_alphabetic()) && start.next() == Some(':') {
         return Err("path: a drive");
     }
@@ -62,12 +64,12 @@ fn plain(text: &str) -> Result<(), &'static str> {
 }
 
 fn segment(segment: &str) -> Result<(), &'static str> {
-    // Windows ignores dots and spaces at the end
-    let bare = segment.trim_end_matches(['.', ' ']);
-    if bare.trim_start().is_empty() && segment.matches('.').count() > 1 {
+    // Windows ignores dots and spaces at the end; whoever trims names ignores other blanks too
+    let bare = segment.trim_end_matches(|c| c == '.' || blank(c));
+    if bare.trim_start_matches(blank).is_empty() && segment.matches('.').count() > 1 {
         return Err("path: leads upwards");
     }
-    let stem = bare.split(['.', ':']).next().unwrap_or_default().trim().to_lowercase();
+    let stem = bare.split(['.', ':']).next().unwrap_or_default().trim_matches(blank).to_lowercase();
     let port = stem.strip_prefix("com").or_else(|| stem.strip_prefix("lpt"));
     let numbered =
         port.is_some_and(|n| matches!(n, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³"));
@@ -75,6 +77,11 @@ fn segment(segment: &str) -> Result<(), &'static str> {
         return Err("path: a device");
     }
     Ok(())
+}
+
+/// What trimming takes off: Unicode's white space, and the byte order mark, which JavaScript counts in.
+fn blank(c: char) -> bool {
+    c.is_whitespace() || c == '\u{feff}'
 }
 
 /// Percent-decoded once, `%uXXXX` too; `None` where there is nothing to decode.
@@ -164,6 +171,13 @@ mod tests {
             "a/.. . ./b",
             "％2e％2e/x",
             "conin$",
+            "‥\u{2000}",
+            "a/..\u{3000}/b",
+            "\u{feff}../x",
+            " /etc/passwd",
+            "\u{a0}~/x",
+            "\u{2003}c:x",
+            "con\u{2000}.txt",
         ] {
             assert!(check(name).is_err(), "{name}");
         }

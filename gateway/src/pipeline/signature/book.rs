@@ -257,6 +257,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_signatures_is_bounded_and_says_what_is_wrong_with_it() {
+        let file = |text: &str| {
+            let file = portcullis_common::config::model::SignatureFile { path: "s.toml".into(), text: text.into() };
+            Book::compile(&Signatures { builtin: false, file: Some(file) }).map_err(|problems| problems[0].1.clone())
+        };
+        let one = |id: &str, fields: &str| {
+            format!("[[signature]]\nid = '{id}'\npattern = 'q'\nweight = 1\nhits = ['q']\nmisses = ['p']\n{fields}")
+        };
+        assert!(file("").unwrap().is_empty());
+        assert_eq!(format!("{:?}", file(&one("a", "")).unwrap()), "Book { signatures: 1 }");
+        let many: String = (0..=MOST).map(|n| one(&format!("s{n}"), "")).collect();
+        for (text, why) in [
+            ("[[signature]]", "at line"),
+            (&one("a", "fields = ['a..b']"), "fields"),
+            (&one("a", "").replace("weight = 1", "weight = 0"), "weight"),
+            (&one("a", "").replace("['p']", "[]"), "misses"),
+            (&one("a", "").replace("'q'", "'(?:[a-z]{1000}){1000}'"), "compiled"),
+            (&many, "more than"),
+        ] {
+            let said = file(text).expect_err(why);
+            assert!(said.contains(why), "{why}: {said}");
+        }
+        assert!(Book::compile(&Signatures { builtin: false, file: None }).unwrap().is_empty());
+    }
+
+    #[test]
     fn what_fits_a_string_may_be_found_in_its_payload() {
         let own = parse(BUILTIN).unwrap();
         let book = Book::of(parse(BUILTIN).unwrap()).unwrap();

@@ -22,6 +22,12 @@ signatures = "off"
 roles = ["member"]
 route = "room"
 nfc = true
+[message.rich]
+roles = ["member"]
+route = "room"
+html = ["text"]
+nfc = true
+controls = "refuse"
 "#;
 
 fn message(kind: &str, payload: &str) -> String {
@@ -50,6 +56,10 @@ fn what_is_taken_out_is_gone_and_counted_and_the_rest_stays() {
         ("post", r#"{"notes":["<b>a</b>","b"], "n":1}"#, r#"{"notes":["a","b"], "n":1}"#),
         ("post", r#"{"raw":"<b>"}"#, r#"{"raw":"&lt;b&gt;"}"#),
         ("post", r#"{"text":"<scr\u0000ipt>x</script>"}"#, r#"{"text":""}"#),
+        ("post", r#"{"text":"a&#x202e;b"}"#, r#"{"text":"ab"}"#),
+        ("post", r#"{"text":"<b>&#8238x</b>"}"#, r#"{"text":"<b>x</b>"}"#),
+        ("post", r#"{"raw":"&#x20&#16;2e;x"}"#, r#"{"raw":"x"}"#),
+        ("rich", r#"{"text":"<i>e&#x301;</i>"}"#, "{\"text\":\"<i>é</i>\"}"),
         ("chat", r#"{"text":"a\u0000b\u202ec"}"#, r#"{"text":"abc"}"#),
         ("chat", r#"{"deep":[[{"x":"a\u0007"}]]}"#, r#"{"deep":[[{"x":"a"}]]}"#),
         ("composed", "{\"text\":\"e\u{301}\"}", "{\"text\":\"é\"}"),
