@@ -24,7 +24,7 @@ PARSERS = {
     "schema dispatch": ["gateway/src/pipeline/schema/" + name for name in ("mod.rs", "instance.rs", "strict.rs")],
     "signatures": ["gateway/src/pipeline/signature/"],
     "percent-encoding": ["gateway/src/pipeline/percent.rs"],
-    "sanitise": ["gateway/src/pipeline/sanitise/" + name for name in ("mod.rs", "html.rs", "text.rs")],
+    "sanitise": ["gateway/src/pipeline/sanitise/" + name for name in ("mod.rs", "html.rs", "text.rs", "markup.rs")],
     "path fields": ["gateway/src/pipeline/sanitise/path.rs"],
     "records": ["common/src/store/" + name for name in ("record.rs", "letter.rs", "octets.rs", "keyring.rs")],
     "control log": ["common/src/store/redis/log.rs", "common/src/store/merge.rs"],
