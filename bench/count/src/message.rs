@@ -66,7 +66,7 @@ impl Bench {
         self.elapsed += 10_000;
         let now = Now { mono_ns: NOW.mono_ns + self.elapsed, ..NOW };
         let subject = Subject { user: &self.user, tenant: None, roles: &self.roles, claims: r#"{"teams":["red"]}"# };
-        let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into() };
+        let who = Who { subject, issuer: 0, address: [127, 0, 0, 1].into(), limits: None };
         let checked = check(self.policy, &mut self.state, &who, frame, now, &mut self.scratch);
         matches!(checked.verdict, Verdict::Pass(_))
     }

@@ -28,7 +28,7 @@ pub fn put<R>(frame: Frame<'_>, look: impl FnOnce(Checked<'_>) -> R) -> R {
     static USER: LazyLock<UserId> = LazyLock::new(|| UserId::parse("ada").expect("legal"));
     let (mut state, mut scratch) = (ConnState::default(), Scratch::default());
     let subject = Subject { user: &USER, tenant: None, roles: &[], claims: "{}" };
-    let who = Who { subject, issuer: 0, address: [192, 0, 2, 1].into() };
+    let who = Who { subject, issuer: 0, address: [192, 0, 2, 1].into(), limits: None };
     let now = Now { mono_ns: 1_000_000_000_000, wall: NOW };
     look(check(&POLICY, &mut state, &who, frame, now, &mut scratch))
 }
