@@ -24,6 +24,12 @@ pub mod gcra;
 /// Limits that a fleet shares, as one node keeps them.
 pub mod limit;
 
+/// What users and networks have on their account.
+pub mod penalty;
+
+/// Networks, and which of them an address is in.
+pub mod trie;
+
 /// Commands of operators, signed by their own keys.
 pub mod control;
 

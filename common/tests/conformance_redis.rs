@@ -18,8 +18,8 @@ async fn the_redis_ledger_keeps_its_promises_to_many_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn redis_leases_presence_and_tickets_keep_every_promise() {
-    on(&redis::RedisServer::start(), &["lease", "leader", "presence", "ticket", "limit"]).await;
+async fn redis_leases_presence_tickets_limits_and_penalties_keep_every_promise() {
+    on(&redis::RedisServer::start(), &["lease", "leader", "presence", "ticket", "limit", "penalty"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -49,6 +49,7 @@ async fn no_script_leaves_its_hash_slot() {
         "presence",
         "ticket",
         "limit",
+        "penalty",
         "bus",
         "bus_history",
         "control",

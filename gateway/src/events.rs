@@ -21,12 +21,16 @@ use crate::pipeline::sanitise::Cleaned;
 
 pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
 pub use self::outbound::OutboundGuarded;
+pub use self::penalty::{AutoBanWithheld, PenaltyStep};
 
 /// Operators' commands.
 mod command;
 
 /// Messages on their way out.
 mod outbound;
+
+/// Penalties.
+mod penalty;
 
 /// A handshake was refused.
 pub struct HandshakeRefused<'a> {

@@ -13,6 +13,9 @@ pub mod vitals;
 /// Which store the node has.
 pub mod store;
 
+/// What time it is there.
+pub mod store_time;
+
 /// The listeners.
 pub mod serve;
 
@@ -57,6 +60,9 @@ pub mod rules;
 
 /// How it is replaced.
 pub mod reload;
+
+/// What users and networks have on their account over the fleet.
+pub mod penalty;
 
 /// Where a message goes.
 pub mod route;

@@ -181,19 +181,16 @@ fn health(file: Option<&Path>, address: Option<String>, live: bool) -> Result<()
 /// Lines that may wait to be written; a flood of events loses lines rather than blocking a worker.
 const LOG_LINES: usize = 65_536;
 
-/// Every SIGHUP reads the file again and puts its rules in force, or says why not.
-fn reload_on_hangup(node: Arc<Node>, file: PathBuf) {
+/// Every SIGHUP, and an operator's command, reads the file again and puts its rules in force, or says why not.
+fn reload_from(node: Arc<Node>, file: PathBuf) {
+    let problems = |errors: ConfigErrors| errors.0.into_iter().map(|error| (error.path, error.problem)).collect();
+    // it is set here and nowhere else
+    let _ = node.source.set(Box::new(move || read(Some(&file)).map_err(problems)));
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     actix_rt::spawn(async move {
         while hangups.recv().await.is_some() {
-            match read(Some(&file)) {
-                // its event says how it went
-                Ok(config) => drop(reload::reload(&node, config).await),
-                Err(errors) => {
-                    let problems = errors.0.into_iter().map(|error| (error.path, error.problem));
-                    reload::refused(&node, problems.collect());
-                }
-            }
+            // its event says how it went
+            drop(reload::from_source(&node).await);
         }
     });
 }
@@ -209,7 +206,7 @@ fn serve(config: Config, file: Option<PathBuf>) -> Result<(), Failure> {
             |node, listening| {
                 node.metrics.store.watch_log(move || u64::try_from(lost.dropped_lines()).unwrap_or(u64::MAX));
                 if let Some(file) = file {
-                    reload_on_hangup(Arc::clone(node), file);
+                    reload_from(Arc::clone(node), file);
                 } else {
                     greet(&NodeBackend::new(Arc::clone(node)), listening.public.port(), listening.private.port());
                 }

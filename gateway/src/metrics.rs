@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use portcullis_common::control::sign::Refusal;
+use portcullis_common::penalty::Step;
 use portcullis_common::stage::Stage;
 use portcullis_common::wire::code::{Close, Code};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -64,6 +65,15 @@ pub struct AtStage {
     pub mode: &'static str,
 }
 
+/// `step` and `mode`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct AtStep {
+    /// `restrict`, `disconnect` or `ban`
+    pub step: &'static str,
+    /// `enforced` or `dry_run`
+    pub mode: &'static str,
+}
+
 /// `what`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Changed {
@@ -93,6 +103,9 @@ pub struct Metrics {
     sanitised: [Counter; 3],
     /// Places in payloads that were made unreadable on their way out.
     pub leaks_masked: Counter,
+    penalties: BTreeMap<(Step, bool), Counter>,
+    /// Automatic bans that were not made.
+    pub bans_withheld: Counter,
     /// Version of the rules in force.
     pub rules_version: Gauge,
     reloads: [Counter; 2],
@@ -159,7 +172,6 @@ impl Metrics {
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
         r.register("panics", "Panics that were caught, by part", panics.clone());
         let resumes = by_outcome(&mut r, "resumes", "Resume tokens shown, by outcome");
-        let commands = commands(&mut r);
         let reloads = by_outcome(&mut r, "reloads", "Reloads asked for, by outcome");
         let code = |name| Label { code: name };
         let direction = |name| Direction { direction: name };
@@ -185,6 +197,8 @@ impl Metrics {
             stages: by_stage(&stages),
             leaks_masked: counter(&mut r, "leaks_masked", "Places in payloads that were masked before delivery"),
             sanitised: ["controls", "html", "nfc"].map(|what| sanitised.get_or_create_owned(&Changed { what })),
+            penalties: by_step(&mut r),
+            bans_withheld: counter(&mut r, "auto_bans_withheld", "Automatic bans that were not made"),
             rules_version: gauge(&mut r, "rules_version", "Version of the rules in force"),
             reloads: ["refused", "ok"].map(|name| reloads.get_or_create_owned(&Outcome { outcome: name })),
             closes_abrupt: closes.get_or_create_owned(&code("abrupt")),
@@ -195,7 +209,7 @@ impl Metrics {
             bytes_out: bytes.get_or_create_owned(&direction("out")),
             resumes: Shown::ALL.map(|shown| resumes.get_or_create_owned(&Outcome { outcome: shown.name() })),
             panics,
-            commands,
+            commands: commands(&mut r),
             tap: Tap::default(),
             heartbeat: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             registry: r,
@@ -245,6 +259,13 @@ impl Metrics {
         }
     }
 
+    /// A step of the penalties' ladder was taken, or would have been.
+    pub fn penalty(&self, step: Step, dry_run: bool) {
+        if let Some(counter) = self.penalties.get(&(step, dry_run)) {
+            counter.inc();
+        }
+    }
+
     /// We closed a connection.
     pub fn closed(&self, close: Close) {
         if let Some(counter) = self.closes.get(&close) {
@@ -271,6 +292,17 @@ fn by_stage(family: &Family<AtStage, Counter>) -> BTreeMap<(Stage, bool), Counte
     let label = |stage: Stage, dry| AtStage { stage: stage.name(), mode: if dry { "dry_run" } else { "enforced" } };
     let each = Stage::ALL.iter().flat_map(|stage| [(*stage, false), (*stage, true)]);
     each.map(|key| (key, family.get_or_create_owned(&label(key.0, key.1)))).collect()
+}
+
+fn by_step(registry: &mut Registry) -> BTreeMap<(Step, bool), Counter> {
+    let family = Family::<AtStep, Counter>::default();
+    registry.register("penalties", "Steps of the penalties' ladder", family.clone());
+    let label = |step: Step, dry| AtStep { step: step.name(), mode: if dry { "dry_run" } else { "enforced" } };
+    let steps = Step::ALL.into_iter().filter(|step| *step != Step::None);
+    steps
+        .flat_map(|step| [(step, false), (step, true)])
+        .map(|key| (key, family.get_or_create_owned(&label(key.0, key.1))))
+        .collect()
 }
 
 fn commands(registry: &mut Registry) -> Family<Outcome, Counter> {

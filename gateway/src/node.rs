@@ -3,14 +3,14 @@
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_common::clock::{Clock, Mono, UnixMs};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
-use portcullis_common::ids::NodeEpoch;
+use portcullis_common::ids::{NodeEpoch, UserId};
 use portcullis_common::store::Stores;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
@@ -24,12 +24,14 @@ use crate::admit::credential::Token;
 use crate::admit::kicks::KickTable;
 use crate::bus::NodeBus;
 use crate::control;
+use crate::control::pending::{self, Pending};
 use crate::control::settle::{Follower, Settled};
 use crate::limits::{FleetLimits, Sources};
 use crate::metrics::Metrics;
+use crate::penalty::{self, Penalties};
 use crate::pipeline::buckets::Buckets;
 use crate::pipeline::rate::Allowance;
-use crate::reload::LastReload;
+use crate::reload::{self, LastReload};
 use crate::rules::Rules;
 use crate::session::era::EraKeeper;
 use crate::session::fence::Fence;
@@ -37,11 +39,19 @@ use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
 use crate::session::membership::Membership;
 use crate::session::orphans::Orphanage;
 use crate::session::registry::Registry;
+use crate::session::sweep::Sweep;
 use crate::store::{self, Opened};
+use crate::store_time::StoreTime;
 use crate::vitals::Vitals;
 
 /// A worker whose sweep has not run for this long counts as dead.
 const WORKER_SILENCE: Duration = Duration::from_secs(5);
+
+/// How often the store is asked what time it is there.
+const TIME: Duration = Duration::from_secs(10);
+
+/// An answer that took longer says too little.
+const SLOW: Duration = Duration::from_millis(500);
 
 /// What the workers of a node share.
 pub struct Node {
@@ -85,6 +95,14 @@ pub struct Node {
     pub caps: Arc<ConnectionCaps>,
     /// What commands wait for.
     pub settled: Arc<Settled>,
+    /// Bans that the store has not taken yet.
+    pub pending: Arc<Pending>,
+    /// The store's time.
+    pub store_time: Arc<StoreTime>,
+    /// Evidence against users and networks.
+    pub penalties: Arc<Penalties>,
+    /// Where a reload reads its configuration.
+    pub source: OnceLock<reload::Source>,
     leaving: AtomicBool,
     draining: AtomicBool,
     drain_asked: Arc<Notify>,
@@ -143,6 +161,31 @@ pub fn check(config: &Config) -> Result<(), StartError> {
     }
 }
 
+/// As many connections as are wanted, or fewer where the descriptor limit asks for it.
+fn fitting(wanted: usize) -> Result<usize, StartError> {
+    let fits = crate::accept::listener::fit_descriptors(wanted)
+        .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
+    if fits < wanted {
+        tracing::warn!(event = "descriptors", wanted, max_connections = fits);
+    }
+    Ok(fits)
+}
+
+/// Asks the store for its time now and then, until the node ends.
+async fn keep_time(node: Weak<Node>) {
+    loop {
+        actix_rt::time::sleep(TIME).await;
+        let Some(node) = node.upgrade() else { return };
+        let asked = node.clock.mono();
+        // a store that is away is reported by the renewal of the lease
+        if let Ok(theirs) = node.stores.commands.now().await
+            && node.clock.mono().since(asked) < SLOW
+        {
+            node.store_time.learn(theirs, node.clock.wall());
+        }
+    }
+}
+
 fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>, shared: Arc<dyn Allowance>) -> Result<Rules, StartError> {
     Rules::compile(Arc::clone(config), clock, shared, 1).map_err(StartError::Config)
 }
@@ -169,12 +212,7 @@ impl Node {
         let allowance = allowance(watch.clone().map(sources));
         // as written: a reload is compared with it
         let rules = compile(&Arc::new(config.clone()), &clock, Arc::clone(&allowance))?;
-        let wanted = config.listen.max_connections;
-        config.listen.max_connections = crate::accept::listener::fit_descriptors(wanted)
-            .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
-        if config.listen.max_connections < wanted {
-            tracing::warn!(event = "descriptors", wanted, max_connections = config.listen.max_connections);
-        }
+        config.listen.max_connections = fitting(config.listen.max_connections)?;
         let workers = config.node.workers;
         let registry = Arc::new(Registry::default());
         let rules = Arc::new(ArcSwap::from_pointee(rules));
@@ -205,6 +243,10 @@ impl Node {
             membership,
             bus: Arc::new(bus),
             settled: Arc::default(),
+            pending: Arc::default(),
+            store_time: Arc::default(),
+            penalties: Arc::default(),
+            source: OnceLock::new(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             drain_asked: Arc::default(),
@@ -238,6 +280,7 @@ impl Node {
         self.fence.renewed(sent, self.clock.mono());
         // how many share the fleet's limits is known before the first message
         self.membership.observed(&self.stores.lease.members().await?, self.clock.mono());
+        self.store_time.learn(self.stores.commands.now().await?, self.clock.wall());
         let asked = Arc::clone(&self.drain_asked);
         let estate = Arc::new(Estate {
             node: id,
@@ -249,6 +292,8 @@ impl Node {
             registry: Arc::clone(&self.registry),
             bans: Arc::clone(&self.bans),
             kicks: Arc::clone(&self.kicks),
+            sweep: Sweep::default(),
+            store_time: Arc::clone(&self.store_time),
             stores: self.stores.clone(),
             metrics: Arc::clone(&self.metrics),
             cap: self.config.session.max_per_user,
@@ -256,12 +301,27 @@ impl Node {
         });
         EraKeeper::join(Arc::clone(&estate)).await?;
         let manager = ManagerHandle::start(estate);
-        let follower = Follower { manager: manager.clone(), settled: Arc::clone(&self.settled) };
+        self.pending.attach(manager.clone());
+        let follower = Follower {
+            manager: manager.clone(),
+            settled: Arc::clone(&self.settled),
+            pending: Arc::clone(&self.pending),
+            counted: Mutex::default(),
+        };
         self.stores.control.follow(Arc::new(follower)).await?;
         self.bus.attach(manager);
         self.vitals.joined();
+        actix_rt::spawn(pending::write(Arc::downgrade(self)));
+        actix_rt::spawn(keep_time(Arc::downgrade(self)));
+        actix_rt::spawn(penalty::flush::run(Arc::downgrade(self)));
         self.rules.load().verifier.start();
         Ok(())
+    }
+
+    /// The store's time, as well as this node knows it.
+    #[must_use]
+    pub fn now_at_store(&self) -> UnixMs {
+        self.store_time.at(self.clock.wall())
     }
 
     /// The epoch of the present life.
@@ -364,6 +424,27 @@ impl Node {
         self.rules.load().bans.check_address(ip, now)
     }
 
+    /// How long penalties keep a user or an address out, and whether live sessions end.
+    #[must_use]
+    pub fn restriction(&self, user: Option<&UserId>, ip: IpAddr) -> Option<(Duration, bool)> {
+        let now = self.now_at_store();
+        let restriction = self.bans.restriction(user, Some(ip), now)?;
+        Some((Duration::from_millis(restriction.until.0.saturating_sub(now.0)), restriction.close))
+    }
+
+    /// Whether penalties let a newcomer in: before anybody is known its address, then the user too.
+    ///
+    /// # Errors
+    /// `restricted`, with the exact time.
+    pub fn check_restriction(&self, user: Option<&UserId>, ip: IpAddr) -> Result<(), Reject> {
+        match self.restriction(user, ip) {
+            Some((left, _)) => {
+                Err(Reject::new(Code::Restricted, "the fleet restricts its user or network").retry(left))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether a token's bearer may: bans, revocations, and the bans of the file.
     ///
     /// # Errors
@@ -378,6 +459,7 @@ impl Node {
     #[must_use]
     pub fn login_failed(&self, client: IpAddr, detail: &'static str) -> Reject {
         self.addresses.login_failed(client, self.clock.nanos());
+        self.penalties.charge_network(&self.rules.load().config.penalty, client, "failed login", penalty::LOGIN);
         Reject::new(Code::Unauthenticated, detail)
     }
 

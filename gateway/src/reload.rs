@@ -50,9 +50,24 @@ pub async fn reload(node: &Arc<Node>, config: Config) -> Result<u64, Vec<Problem
     answer
 }
 
-/// A configuration that could not even be read.
-pub fn refused(node: &Node, problems: Vec<Problem>) {
-    report(node, &Err(problems));
+/// Where the configuration is read again.
+pub type Source = Box<dyn Fn() -> Result<Config, Vec<Problem>> + Send + Sync>;
+
+/// Reads the configuration again and puts its rules in force.
+///
+/// # Errors
+/// As [`reload`], and where there is nothing to read or it cannot be read.
+pub async fn from_source(node: &Arc<Node>) -> Result<u64, Vec<Problem>> {
+    let Some(source) = node.source.get() else {
+        return Err(vec![("config".to_owned(), "this node was started without a file".to_owned())]);
+    };
+    match source() {
+        Ok(config) => reload(node, config).await,
+        Err(problems) => {
+            report(node, &Err(problems.clone()));
+            Err(problems)
+        }
+    }
 }
 
 fn report(node: &Node, answer: &Result<u64, Vec<Problem>>) {

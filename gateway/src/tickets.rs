@@ -90,6 +90,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     let client = network::client(head, link, &node.config.listen, node.config.tls.mode)?;
     let now = node.clock.wall();
     node.check_address(client.ip, now)?;
+    node.check_restriction(None, client.ip)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     node.vitals.may_admit()?;
     node.addresses.login_allowed(client.ip, node.clock.nanos())?;
@@ -100,6 +101,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     };
     let identity = node.authenticate(&token, client.ip).await?;
     node.check_identity(&identity, now)?;
+    node.check_restriction(Some(&identity.user), client.ip)?;
     let mut ticket = [0; 32];
     rand::rng().fill_bytes(&mut ticket);
     let (name, key) = derive(&ticket);

@@ -74,6 +74,7 @@ pub async fn run(worker: Rc<Worker>, request: Request, framed: Framed<Io, Codec>
         Ok(admitted) => open(worker, io, request_id, admitted).await,
         Err(reject) => {
             let client = whom(&request, &io, node);
+            node.penalties.refused(&node.rules.load().config, client, &reject);
             HandshakeRefused { request: request_id, client, reject: &reject }.emit(&node.metrics);
             let fields = handshake::refusal_fields(&reject);
             let bytes = answer::refusal(&reject, request_id, node.clock.wall(), fields, node.hsts(&io));
@@ -111,14 +112,17 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &mut Io, id: RequestI
     let client = network::client(&head, io.link(), &node.config.listen, node.config.tls.mode)?;
     io.count_for(client.ip)?;
     node.check_address(client.ip, node.clock.wall())?;
+    node.check_restriction(None, client.ip)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     let facts = facts::gather(&head, client, id, &node.rules.load().config).inspect_err(|reject| {
         if reject.code == Code::Unauthenticated {
-            node.addresses.login_failed(client.ip, node.clock.nanos());
+            // the answer is the one that is given already
+            let _ = node.login_failed(client.ip, "unauthenticated");
         }
     })?;
     let identity = authenticate(worker, &facts).await?;
     node.check_identity(&identity, node.clock.wall())?;
+    node.check_restriction(Some(&identity.user), client.ip)?;
     let seat = match resume::seat(worker, &identity, &facts).await? {
         Some(seat) => seat,
         None => acquire::seat(worker, &identity).await?,
@@ -132,7 +136,8 @@ async fn authenticate(worker: &Rc<Worker>, facts: &Facts) -> Result<Identity, Re
     let redeemed = match &facts.ticket {
         Some(ticket) => Some(tickets::redeem(node, ticket).await.inspect_err(|reject| {
             if reject.code == Code::Unauthenticated {
-                node.addresses.login_failed(facts.client, node.clock.nanos());
+                // the answer is the one that is given already
+                let _ = node.login_failed(facts.client, "no such ticket");
             }
         })?),
         None => None,
@@ -170,6 +175,7 @@ fn unwelcome(
     let allowed = node.check_address(facts.client, now).and_then(|()| node.check_identity(identity, now));
     match (allowed, resumed) {
         (Err(_), _) => Some(Stop::Recheck),
+        (Ok(()), _) if node.restriction(Some(&identity.user), facts.client).is_some() => Some(Stop::Recheck),
         (Ok(()), Some(since)) if resume::is_ended(node, identity, facts, holder, since) => Some(Stop::Kicked),
         _ => None,
     }

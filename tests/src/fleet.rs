@@ -69,6 +69,12 @@ impl Fleet {
         Self { a, b, redis, setup }
     }
 
+    /// What its gateways were configured with, for [`Gateway::rewrite`].
+    #[must_use]
+    pub fn setup(&self, id: &str) -> Setup {
+        self.setup.clone().set("node.id", id)
+    }
+
     /// A further gateway of this name.
     ///
     /// # Panics

@@ -15,6 +15,8 @@ use crate::{programs, raw, tokens, wait};
 
 /// Rooms, types and issuers that most tests can live with; like the `dev` profile.
 const BASE: &str = r#"
+[penalty]
+enabled = false
 [node]
 id = "test"
 workers = 2
@@ -154,9 +156,10 @@ impl Setup {
         self
     }
 
-    /// Runs another program than the one under test.
+    /// Runs another program than the one under test, which may be too old to know penalties.
     #[must_use]
     pub fn program(mut self, program: &Path) -> Self {
+        self.toml = self.toml.replace("[penalty]\nenabled = false\n", "");
         self.program = Some(program.to_owned());
         self
     }

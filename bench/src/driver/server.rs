@@ -50,6 +50,8 @@ fn config(ports: Ports, folder: &Path, id: &str, store: &str) -> String {
         .concat();
     format!(
         r#"# written by portcullis-bench
+[penalty]
+enabled = false
 [node]
 id = "{id}"
 workers = 1

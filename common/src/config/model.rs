@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::secret::Secret;
 use crate::control::key::PublicKey;
 use crate::ids::{NodeId, TypeName, UserId};
+use crate::penalty::{Ladder, Subject};
 use crate::stage::Stages;
 use crate::wire::field::FieldPath;
 
@@ -51,6 +52,8 @@ pub struct Config {
     pub leaks: Leaks,
     /// What a connection's score does.
     pub anomaly: Anomaly,
+    /// What users and networks have on their account over the fleet.
+    pub penalty: Penalty,
     /// Who is refused by file.
     pub bans: Bans,
     /// Logging.
@@ -642,6 +645,60 @@ pub struct Anomaly {
     pub disconnect: u32,
 }
 
+/// `[penalty]`: accounts of users and networks over the fleet. Evidence adds its weight, and a score halves every
+/// `half_life`.
+#[derive(Debug, Clone)]
+pub struct Penalty {
+    /// Evidence is gathered at all (default true).
+    pub enabled: bool,
+    /// Steps are counted and reported, not taken (default false).
+    pub dry_run: bool,
+    /// In which time a score halves (default 10 min).
+    pub half_life: Duration,
+    /// Points from which on messages and handshakes are refused for a while (default 200).
+    pub restrict: u32,
+    /// From here on live sessions end besides (default 400).
+    pub disconnect: u32,
+    /// From here on its holder is banned (default 1,000).
+    pub ban: u32,
+    /// Thresholds of a network are so many times as high (default 5).
+    pub network_factor: u32,
+    /// How long the first strike keeps out, at least; each doubles it (default 10 s).
+    pub delay: Duration,
+    /// How long any strike does, at most (default 1 h).
+    pub max_delay: Duration,
+    /// A strike is forgotten for each such time without a new one (default 6 h).
+    pub memory: Duration,
+    /// How long an automatic ban lasts (default 1 h).
+    pub ban_for: Duration,
+    /// Automatic bans that one node may make; beyond that it restricts, and says so (default 10 a minute).
+    pub auto_bans: Rate,
+    /// Networks that are never banned or disconnected automatically; restricted they are.
+    pub never_ban: Vec<IpNet>,
+    /// The same for users.
+    pub never_ban_users: Vec<UserId>,
+}
+
+impl Penalty {
+    /// The ladder of a user, or of a network.
+    #[must_use]
+    pub fn ladder(&self, subject: &Subject) -> Ladder {
+        let ladder = Ladder {
+            half_life: self.half_life,
+            restrict: f64::from(self.restrict),
+            disconnect: f64::from(self.disconnect),
+            ban: f64::from(self.ban),
+            first: self.delay,
+            longest: self.max_delay,
+            memory: self.memory,
+        };
+        match subject {
+            Subject::User(_) => ladder,
+            Subject::Network(_) => ladder.times(f64::from(self.network_factor)),
+        }
+    }
+}
+
 /// `operator.role`, each with everything that the ones before it may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum OperatorRole {
@@ -649,7 +706,7 @@ pub enum OperatorRole {
     Viewer,
     /// Kicks, bans, broadcasts.
     Operator,
-    /// Drains nodes.
+    /// Drains nodes, and has them read their configuration again.
     Admin,
 }
 

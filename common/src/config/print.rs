@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::address::write_origin;
 use super::model::{
     Config, Coordinator, CoordinatorConfig, HtmlField, Issuer, KeySource, Limit, Log, MessageRule, NamedLimit, OnLimit,
-    OnStoreLoss, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
+    OnStoreLoss, Penalty, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
 };
 use super::section::{ALGORITHMS, CONTROLS, HTML, LEAKS, PER, SCOPES, SIGNATURES};
 use super::unit::{write_duration, write_rate, write_size};
@@ -101,6 +101,7 @@ impl Config {
         page.time("half_life", self.anomaly.half_life);
         page.plain("restrict", self.anomaly.restrict);
         page.plain("disconnect", self.anomaly.disconnect);
+        penalty(&mut page, &self.penalty);
         page.head("[bans]");
         page.maybe("file", self.bans.file.as_ref().map(|p| p.to_string_lossy()));
         self.room.iter().for_each(|rule| room(&mut page, rule));
@@ -282,6 +283,24 @@ fn limits(page: &mut Page, config: &Config) {
         page.head(format_args!("[limit.{}]", quote(name)));
         named_limit(page, rule);
     }
+}
+
+fn penalty(page: &mut Page, penalty: &Penalty) {
+    page.head("[penalty]");
+    page.plain("enabled", penalty.enabled);
+    page.plain("dry_run", penalty.dry_run);
+    page.time("half_life", penalty.half_life);
+    page.plain("restrict", penalty.restrict);
+    page.plain("disconnect", penalty.disconnect);
+    page.plain("ban", penalty.ban);
+    page.plain("network_factor", penalty.network_factor);
+    page.time("delay", penalty.delay);
+    page.time("max_delay", penalty.max_delay);
+    page.time("memory", penalty.memory);
+    page.time("ban_for", penalty.ban_for);
+    page.text("auto_bans", write_rate(penalty.auto_bans, false));
+    page.list("never_ban", penalty.never_ban.iter().map(ToString::to_string));
+    page.list("never_ban_users", penalty.never_ban_users.iter().map(ToString::to_string));
 }
 
 fn named_limit(page: &mut Page, rule: &NamedLimit) {

@@ -16,8 +16,24 @@ pub const MAX_TOKEN: usize = 256;
 pub const MAX_PAYLOAD: usize = 8 << 10;
 /// The most entries that one answer lists.
 pub const MAX_PAGE: u16 = 500;
+/// The most bans that one command brings.
+pub const MAX_IMPORT: usize = 256;
 /// The longest that one command may watch, in seconds; who wants more asks again.
 pub const MAX_WATCH: u16 = 60;
+
+/// One of many bans.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BanItem {
+    /// Whom.
+    pub target: Target,
+    /// Until when; `None`: until lifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UnixMs>,
+    /// For the log, and for whoever lists bans.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
 
 /// A command to every node, or to those that it concerns. The text is signed and stored: variants and fields are never
 /// renamed, and a node refuses what it does not know rather than leave out a part of it.
@@ -72,9 +88,23 @@ pub enum Command {
         /// For the log, and for whoever lists bans.
         reason: String,
     },
+    /// Many bans at once, [`MAX_IMPORT`] at most; those that are over already are left out.
+    Import {
+        /// Whom, until when, why; the last of a target counts.
+        bans: Vec<BanItem>,
+    },
     /// Lift a ban.
     Lift {
         /// Whose.
+        target: Target,
+    },
+    /// Read the configuration again and put its rules in force.
+    Reload,
+    /// What does the node hold users and networks to?
+    Policy,
+    /// Why is somebody kept out, or not?
+    Explain {
+        /// A user, or an address.
         target: Target,
     },
     /// The node goes away.
@@ -109,6 +139,12 @@ pub enum BadCommand {
     /// A type of the protocol itself.
     #[error("the type is one of the protocol itself")]
     Kind,
+    /// Of a session or token there is none.
+    #[error("accounts are of users and networks")]
+    Account,
+    /// None, or too many.
+    #[error("there are not between 1 and {MAX_IMPORT} bans")]
+    Import,
     /// Too long.
     #[error("the payload is longer than {MAX_PAYLOAD} bytes")]
     Payload,
@@ -119,11 +155,17 @@ impl Command {
     #[must_use]
     pub fn role(&self) -> OperatorRole {
         match self {
-            Self::Nodes | Self::Sessions { .. } | Self::Session { .. } | Self::Bans { .. } | Self::Watch { .. } => {
-                OperatorRole::Viewer
+            Self::Nodes
+            | Self::Sessions { .. }
+            | Self::Session { .. }
+            | Self::Bans { .. }
+            | Self::Policy
+            | Self::Explain { .. }
+            | Self::Watch { .. } => OperatorRole::Viewer,
+            Self::Kick { .. } | Self::Ban { .. } | Self::Import { .. } | Self::Lift { .. } | Self::Broadcast { .. } => {
+                OperatorRole::Operator
             }
-            Self::Kick { .. } | Self::Ban { .. } | Self::Lift { .. } | Self::Broadcast { .. } => OperatorRole::Operator,
-            Self::Drain { .. } => OperatorRole::Admin,
+            Self::Drain { .. } | Self::Reload => OperatorRole::Admin,
         }
     }
 
@@ -138,7 +180,11 @@ impl Command {
             Self::Watch { .. } => "watch",
             Self::Kick { .. } => "kick",
             Self::Ban { .. } => "ban",
+            Self::Import { .. } => "import",
             Self::Lift { .. } => "lift",
+            Self::Reload => "reload",
+            Self::Policy => "policy",
+            Self::Explain { .. } => "explain",
             Self::Drain { .. } => "drain",
             Self::Broadcast { .. } => "broadcast",
         }
@@ -159,6 +205,12 @@ impl Command {
                 target(whom)?;
                 if plain(reason, MAX_REASON) { Ok(()) } else { Err(BadCommand::Reason) }
             }
+            Self::Import { bans } if bans.is_empty() || bans.len() > MAX_IMPORT => Err(BadCommand::Import),
+            Self::Import { bans } => bans.iter().try_for_each(|ban| {
+                target(&ban.target)?;
+                if plain(&ban.reason, MAX_REASON) { Ok(()) } else { Err(BadCommand::Reason) }
+            }),
+            Self::Explain { target: Target::Session(_) | Target::Token(_) } => Err(BadCommand::Account),
             Self::Lift { target: whom } => target(whom),
             Self::Sessions { limit, .. } | Self::Bans { limit, .. } if !(1..=MAX_PAGE).contains(limit) => {
                 Err(BadCommand::Limit)
@@ -214,6 +266,16 @@ mod tests {
                 r#"{"verb":"kick","target":{"user":"app:ada"},"reason":""}"#,
             ),
             (Command::Drain { node: NodeId::parse("gw-1").unwrap() }, r#"{"verb":"drain","node":"gw-1"}"#),
+            (Command::Reload, r#"{"verb":"reload"}"#),
+            (
+                Command::Import {
+                    bans: vec![
+                        BanItem { target: Target::Token("t".into()), until: None, reason: String::new() },
+                        BanItem { target: Target::Token("u".into()), until: Some(UnixMs(7)), reason: "spam".into() },
+                    ],
+                },
+                r#"{"verb":"import","bans":[{"target":{"token":"t"}},{"target":{"token":"u"},"until":7,"reason":"spam"}]}"#,
+            ),
         ];
         for (command, text) in all {
             assert_eq!(serde_json::to_string(&command).unwrap(), text);
@@ -244,6 +306,14 @@ mod tests {
         for (limit, good) in [(0, false), (1, true), (500, true), (501, false)] {
             assert_eq!(Command::Bans { after: None, limit }.check().is_ok(), good, "{limit}");
         }
+        let import = |n: usize, id: &str| {
+            let item = BanItem { target: Target::Token(id.into()), until: None, reason: String::new() };
+            Command::Import { bans: vec![item; n] }
+        };
+        assert_eq!(import(256, "t").check(), Ok(()));
+        assert_eq!(import(257, "t").check(), Err(BadCommand::Import));
+        assert_eq!(import(0, "t").check(), Err(BadCommand::Import));
+        assert_eq!(import(1, "").check(), Err(BadCommand::Token));
         assert_eq!(Command::Watch { seconds: 61 }.check(), Err(BadCommand::Seconds));
         let kind = TypeName::parse("n").unwrap();
         let broadcast = Command::Broadcast { kind, payload: " ".repeat(MAX_PAYLOAD + 1) };

@@ -43,10 +43,22 @@ pub enum ControlEntry {
         /// For the audit and the log.
         reason: String,
     },
-    /// The ban is lifted.
+    /// The ban is lifted, and a restriction with it.
     Lift {
         /// Whose.
         target: Target,
+    },
+    /// Refuse the application messages and the handshakes of a user or network until then. Of several the newest counts.
+    Restrict {
+        /// Whom: a user or a network.
+        target: Target,
+        /// Until when (store time).
+        until: UnixMs,
+        /// Its live sessions end (4403) instead of being answered.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        close: bool,
+        /// For the audit, the log, and whoever asks why.
+        reason: String,
     },
     /// Tokens of this user issued at or before then are not good any more. Of several the largest `issued_until`
     /// counts, in whatever order they come.
@@ -85,23 +97,36 @@ pub trait ControlSink: Send + Sync {
     fn apply(&self, logged: &Logged);
 }
 
-/// How long kicks and drains are kept.
+/// How long drains, and lifts of nothing, are kept.
 pub const EVENT_KEPT: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How long kicks are kept: the longest `session.resume_window`, and a minute. Whoever starts meanwhile knows by them what
+/// must not be resumed.
+pub const KICK_KEPT: std::time::Duration = std::time::Duration::from_secs(3_600 + 60);
 
 /// How long after `issued_until` a revocation is kept: the longest life of a token (24 h) and the largest leeway (30 s).
 pub const REVOKE_KEPT: std::time::Duration = std::time::Duration::from_secs(24 * 3_600 + 30);
 
 /// One order for all. State entries are kept as long as they matter and merge by target, the newest wins: a ban until it
-/// ends or is lifted; a lift, as a tombstone, until the ban that it lifted would have ended; a revocation for
-/// [`REVOKE_KEPT`]. Kicks, drains, and lifts of nothing are kept for [`EVENT_KEPT`], so that a late reader does not act
-/// on old ones.
+/// ends or is lifted; a restriction likewise; a lift, as a tombstone, until what it lifted would have ended; a revocation
+/// for [`REVOKE_KEPT`]. Kicks are kept for [`KICK_KEPT`], drains and lifts of nothing for [`EVENT_KEPT`], so that a late
+/// reader does not act on old ones.
 pub trait ControlLog: Send + Sync {
     /// Appends; every attached sink gets it, in the log's order.
     ///
     /// # Errors
-    /// [`super::StoreFault::Full`] when the store is full of bans and revocations in force; nothing was appended. Events
-    /// and tombstones make room before that, the oldest first.
-    fn append(&self, entry: ControlEntry) -> StoreFuture<'_, LogId>;
+    /// As [`ControlLog::append_all`].
+    fn append(&self, entry: ControlEntry) -> StoreFuture<'_, LogId> {
+        self.append_all(vec![entry])
+    }
+
+    /// Appends several, one behind the other with nothing between them, all or none; the place of the last. The cost is
+    /// that of one.
+    ///
+    /// # Errors
+    /// [`super::StoreFault::Full`] when the store is full of bans and revocations in force; nothing was appended. Events,
+    /// restrictions and tombstones make room before that, the oldest first.
+    fn append_all(&self, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId>;
 
     /// Hands over what is kept, in order, and everything later, without a gap or a repetition; answers the last entry's
     /// place (`LogId(0)`: nothing was ever appended). The sink is held weakly nowhere: it lives as long as the store.

@@ -1,10 +1,10 @@
 //! What the control log keeps: the rules by which entries merge, last and end, without clock, lock or order of delivery.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
-use super::control::{ControlEntry, EVENT_KEPT, LogId, Logged, REVOKE_KEPT, Target};
+use super::control::{ControlEntry, EVENT_KEPT, KICK_KEPT, LogId, Logged, REVOKE_KEPT, Target};
 use crate::clock::UnixMs;
 use crate::ids::UserId;
 
@@ -12,14 +12,17 @@ use crate::ids::UserId;
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Subject {
     Ban(Target),
+    Restrict(Target),
     Revoke(UserId),
 }
 
-/// How much an entry matters when room is short.
+/// How much an entry matters when room is short: the first goes first.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Weight {
     /// Kick, drain: matters for a moment.
     Event,
+    /// Ends by itself, soon.
+    Restriction,
     /// Lift: matters to those who still have the ban.
     Tombstone,
     /// Ban, revocation: in force.
@@ -43,20 +46,29 @@ pub(super) struct Lifted {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Full;
 
-/// Entries in force and events of the last minute, by place.
+/// Entries in force and recent events, by place.
 #[derive(Default)]
 pub(super) struct Merged {
     kept: BTreeMap<LogId, Kept>,
     newest: HashMap<Subject, LogId>,
-    /// Nothing expires before.
-    earliest: Option<UnixMs>,
+    /// What ends, by when.
+    ends: BTreeSet<(UnixMs, LogId)>,
 }
 
 fn subject(entry: &ControlEntry) -> Option<Subject> {
     match entry {
         ControlEntry::Ban { target, .. } | ControlEntry::Lift { target } => Some(Subject::Ban(target.clone())),
+        ControlEntry::Restrict { target, .. } => Some(Subject::Restrict(target.clone())),
         ControlEntry::Revoke { user, .. } => Some(Subject::Revoke(user.clone())),
         ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => None,
+    }
+}
+
+/// The restriction that a lift ends too.
+fn restriction(entry: &ControlEntry) -> Option<Subject> {
+    match entry {
+        ControlEntry::Lift { target } => Some(Subject::Restrict(target.clone())),
+        _ => None,
     }
 }
 
@@ -71,58 +83,73 @@ impl Merged {
         self.present(subject(entry).as_ref()).map(|kept| kept.logged.id)
     }
 
+    /// The place of a lift that ends a restriction like `entry`, if it is the newer of the two.
+    pub(super) fn lifted_by(&self, entry: &ControlEntry) -> Option<LogId> {
+        let ControlEntry::Restrict { target, .. } = entry else { return None };
+        let present = self.present(Some(&Subject::Ban(target.clone())));
+        present.filter(|kept| matches!(kept.logged.entry, ControlEntry::Lift { .. })).map(|kept| kept.logged.id)
+    }
+
     /// Until when a lift of this target has to be remembered; `None`: there is nothing to lift.
     pub(super) fn tombstone(&self, entry: &ControlEntry) -> Option<Lifted> {
-        let lift = matches!(entry, ControlEntry::Lift { .. });
-        let present = self.present(subject(entry).as_ref()).filter(|kept| lift && kept.weight != Weight::Event);
-        present.map(|kept| Lifted { until: kept.until })
+        if !matches!(entry, ControlEntry::Lift { .. }) {
+            return None;
+        }
+        let ban = self.present(subject(entry).as_ref()).filter(|kept| kept.weight != Weight::Event);
+        let both = [ban, self.present(restriction(entry).as_ref())].into_iter().flatten().map(|kept| kept.until);
+        // what has no end ends last
+        let until = both.max_by_key(|until| (until.is_none(), *until));
+        until.map(|until| Lifted { until })
     }
 
     /// How the entry would be kept: until when and with what weight; `None`: what is there says more.
-    fn rank(
-        &self,
-        logged: &Logged,
-        lifted: Option<Lifted>,
-        present: Option<&Kept>,
-    ) -> Option<(Option<UnixMs>, Weight)> {
+    fn rank(&self, logged: &Logged, lifted: Option<Lifted>) -> Option<(Option<UnixMs>, Weight)> {
         let event = (Some(logged.at.after(EVENT_KEPT)), Weight::Event);
         match &logged.entry {
-            ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => Some(event),
+            ControlEntry::Kick { .. } => Some((Some(logged.at.after(KICK_KEPT)), Weight::Event)),
+            ControlEntry::Drain { .. } => Some(event),
             ControlEntry::Ban { until, .. } => Some((*until, Weight::State)),
+            ControlEntry::Restrict { until, .. } => Some((Some(*until), Weight::Restriction)),
             ControlEntry::Lift { .. } => {
-                let known = present.filter(|kept| kept.weight != Weight::Event).map(|kept| kept.until);
-                let until = known.or(lifted.map(|lifted| lifted.until));
-                Some(until.map_or(event, |until| (until, Weight::Tombstone)))
+                let lifted = self.tombstone(&logged.entry).or(lifted);
+                Some(lifted.map_or(event, |lifted| (lifted.until, Weight::Tombstone)))
             }
             ControlEntry::Revoke { issued_until, .. } => {
-                let said = present.map(|kept| &kept.logged.entry);
+                let said = self.present(subject(&logged.entry).as_ref()).map(|kept| &kept.logged.entry);
                 let more = matches!(said, Some(ControlEntry::Revoke { issued_until: t, .. }) if t > issued_until);
                 (!more).then(|| (Some(issued_until.after(REVOKE_KEPT)), Weight::State))
             }
         }
     }
 
-    /// Forgets what has ended. Cost: nothing, or a walk over all.
+    /// Forgets what has ended. Cost: nothing, or a few steps for each that has.
     pub(super) fn expire(&mut self, now: UnixMs, mut gone: impl FnMut(LogId)) {
-        if self.earliest.is_none_or(|earliest| earliest > now) {
-            return;
-        }
-        self.kept.retain(|id, kept| {
-            let stays = kept.until.is_none_or(|until| until > now);
-            if !stays {
-                gone(*id);
+        while let Some((until, id)) = self.ends.first().copied() {
+            if until > now {
+                return;
             }
-            stays
-        });
-        let kept = &self.kept;
-        self.newest.retain(|_, id| kept.contains_key(id));
-        self.earliest = kept.values().filter_map(|kept| kept.until).min();
+            self.drop(id);
+            gone(id);
+        }
     }
 
-    /// The oldest event, else the oldest tombstone.
+    /// Takes an entry out.
+    fn drop(&mut self, id: LogId) {
+        let Some(kept) = self.kept.remove(&id) else { return };
+        if let Some(until) = kept.until {
+            self.ends.remove(&(until, id));
+        }
+        if let Some(subject) = subject(&kept.logged.entry)
+            && self.newest.get(&subject) == Some(&id)
+        {
+            self.newest.remove(&subject);
+        }
+    }
+
+    /// The oldest event, else the oldest restriction, else the oldest tombstone.
     fn dispensable(&self) -> Option<LogId> {
         let oldest = |weight| self.kept.iter().find(|(_, kept)| kept.weight == weight).map(|(id, _)| *id);
-        oldest(Weight::Event).or_else(|| oldest(Weight::Tombstone))
+        oldest(Weight::Event).or_else(|| oldest(Weight::Restriction)).or_else(|| oldest(Weight::Tombstone))
     }
 
     /// Whether [`Self::put`] would find room.
@@ -139,21 +166,22 @@ impl Merged {
         bound: usize,
         mut gone: impl FnMut(LogId),
     ) -> Result<bool, Full> {
-        let subject = subject(&logged.entry);
-        let present = self.present(subject.as_ref());
-        let Some((until, weight)) = self.rank(logged, lifted, present) else { return Ok(false) };
-        if present.is_none() && self.kept.len() >= bound {
+        let Some((until, weight)) = self.rank(logged, lifted) else { return Ok(false) };
+        let replaced = self.replaced_by(&logged.entry);
+        if replaced.is_none() && self.kept.len() >= bound {
             let id = self.dispensable().ok_or(Full)?;
-            self.kept.remove(&id);
-            self.newest.retain(|_, newest| *newest != id);
+            self.drop(id);
             gone(id);
         }
-        let before = subject.and_then(|subject| self.newest.insert(subject, logged.id));
-        if let Some(before) = before.filter(|before| *before != logged.id) {
-            self.kept.remove(&before);
+        let ended = restriction(&logged.entry).and_then(|subject| self.newest.get(&subject).copied());
+        for before in replaced.into_iter().chain(ended).filter(|before| *before != logged.id) {
+            self.drop(before);
             gone(before);
         }
-        self.earliest = self.earliest.into_iter().chain(until).min();
+        if let Some(subject) = subject(&logged.entry) {
+            self.newest.insert(subject, logged.id);
+        }
+        self.ends.extend(until.map(|until| (until, logged.id)));
         self.kept.insert(logged.id, Kept { logged: logged.clone(), until, weight });
         Ok(true)
     }

@@ -35,6 +35,9 @@ pub mod ticket;
 /// Limits that the fleet shares.
 pub mod limit;
 
+/// What users and networks have on their account.
+pub mod penalty;
+
 /// How a store is doing.
 pub mod watch;
 
@@ -134,6 +137,8 @@ pub struct Stores {
     pub tickets: Arc<dyn ticket::Tickets>,
     /// Limits that the fleet shares.
     pub limits: Arc<dyn limit::LimitCounts>,
+    /// What users and networks have on their account.
+    pub penalties: Arc<dyn penalty::Penalties>,
     /// What dead nodes leave behind.
     pub remains: Arc<dyn leader::Remains>,
     /// Which coordinator leads.

@@ -1,17 +1,17 @@
 //! What the control log says, looked up locally: bans of users, sessions, tokens, networks; revocations.
 //!
-//! One writer, the reader of the control log; many readers, at handshakes and refreshes. Every look-up costs at most a
-//! hash probe for each target, and for an address one for each prefix length in use.
+//! One writer, the reader of the control log; many readers, at handshakes and refreshes. A look-up costs a hash probe for
+//! each target, and for an address a walk down a trie ([`NetworkSet`]). Restrictions are looked up like bans, by the user
+//! and by the address's own network ([`network_of`]).
 //!
 //! **Merge.** Entries merge by target: the newest (time of append, place in the log) wins, and a lift is kept as a
 //! tombstone until what it lifted would have ended, a day at most, so that a log read again from its start bans nobody anew.
 //!
-//! **Bound.** [`ENTRIES`] of each kind. At the bound what has ended goes first; else whatever ends soonest gives way,
-//! which may be the newcomer. [`BanTable::lost`] counts those that were still in force; more than zero belongs into
-//! `/health`.
+//! **Bound.** [`ENTRIES`] of each kind, as many as a store's control log takes. What has ended goes now and then, at the
+//! bound at once; else whatever ends soonest gives way, which may be the newcomer. [`BanTable::lost`] counts those that
+//! were still in force; more than zero belongs into `/health`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -20,87 +20,19 @@ use ipnet::IpNet;
 use portcullis_common::clock::UnixMs;
 use portcullis_common::control::command::ban_key;
 use portcullis_common::ids::{SessionId, UserId};
+use portcullis_common::penalty::network_of;
 use portcullis_common::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
+use portcullis_common::trie::NetworkSet;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 
 /// Entries of each kind: users, sessions, tokens, networks, revocations.
-pub const ENTRIES: usize = 65_536;
+pub const ENTRIES: usize = 200_000;
 
-/// The longest that a tombstone is kept; a log that is read again is read in minutes.
-const TOMBSTONE: Duration = Duration::from_hours(24);
+/// Entries of one kind.
+mod kind;
 
-/// The end of what has none.
-const NEVER: UnixMs = UnixMs(u64::MAX);
-
-/// What is known of one target.
-#[derive(Debug, Clone)]
-struct Entry {
-    /// Refuses before then; in a revocation the latest `iat` that is refused.
-    until: UnixMs,
-    /// When the entry says nothing any more and may be forgotten.
-    ends: UnixMs,
-    /// Orders entries of one target.
-    stamp: (UnixMs, LogId),
-    /// A tombstone.
-    lifted: bool,
-    /// What was said when it was made.
-    reason: Option<Arc<str>>,
-}
-
-impl Entry {
-    fn in_force(&self, now: UnixMs) -> bool {
-        !self.lifted && now < self.until
-    }
-}
-
-/// Entries of one kind, bounded.
-struct Kind<K> {
-    entries: HashMap<K, Entry>,
-    room: usize,
-    lost: u64,
-}
-
-impl<K: Eq + Hash + Clone> Kind<K> {
-    fn new(room: usize) -> Self {
-        Self { entries: HashMap::new(), room, lost: 0 }
-    }
-
-    /// Takes an entry if it is newer than what is known.
-    fn put(&mut self, key: K, entry: Entry) {
-        if let Some(known) = self.entries.get_mut(&key) {
-            if known.stamp <= entry.stamp {
-                *known = entry;
-            }
-            return;
-        }
-        if self.entries.len() >= self.room {
-            let now = entry.stamp.0;
-            self.entries.retain(|_, e| e.ends > now);
-        }
-        if self.entries.len() >= self.room {
-            let soonest =
-                self.entries.iter().min_by_key(|(_, e)| (e.ends, e.stamp)).map(|(k, e)| (k.clone(), e.clone()));
-            match soonest {
-                Some((key, gone)) if gone.ends <= entry.ends => {
-                    self.lost += u64::from(!gone.lifted);
-                    self.entries.remove(&key);
-                }
-                _ => {
-                    self.lost += u64::from(!entry.lifted);
-                    return;
-                }
-            }
-        }
-        self.entries.insert(key, entry);
-    }
-
-    fn lift(&mut self, key: &K, stamp: (UnixMs, LogId)) {
-        let known = self.entries.get(key);
-        let ends = known.map_or(NEVER, |e| e.ends).min(stamp.0.after(TOMBSTONE));
-        self.put(key.clone(), Entry { until: UnixMs(0), ends, stamp, lifted: true, reason: None });
-    }
-}
+use self::kind::{Entry, Kind, NEVER};
 
 /// The table's contents.
 struct Inner {
@@ -109,9 +41,11 @@ struct Inner {
     tokens: Kind<String>,
     networks: Kind<IpNet>,
     revoked: Kind<UserId>,
-    /// Prefix lengths that ever had an entry, so that a look-up probes no other.
-    lengths_v4: u64,
-    lengths_v6: [u64; 3],
+    /// Those of `networks`, to find them by an address.
+    prefixes: NetworkSet,
+    restricted_users: Kind<UserId>,
+    /// By [`network_of`].
+    restricted_networks: Kind<IpNet>,
 }
 
 /// Bans and revocations that this node knows of.
@@ -137,8 +71,9 @@ impl BanTable {
             tokens: Kind::new(room),
             networks: Kind::new(room),
             revoked: Kind::new(room),
-            lengths_v4: 0,
-            lengths_v6: [0; 3],
+            prefixes: NetworkSet::default(),
+            restricted_users: Kind::new(room),
+            restricted_networks: Kind::new(room),
         };
         Self { inner: RwLock::new(inner), token_life }
     }
@@ -147,8 +82,8 @@ impl BanTable {
     #[must_use]
     pub fn fixed(targets: impl Iterator<Item = Target>) -> Self {
         let table = Self::new(Duration::ZERO);
-        let entry =
-            Entry { until: NEVER, ends: NEVER, stamp: (UnixMs(0), LogId::default()), lifted: false, reason: None };
+        let stamp = (UnixMs(0), LogId::default());
+        let entry = Entry { until: NEVER, ends: NEVER, stamp, lifted: false, close: false, reason: None };
         {
             let mut inner = table.inner.write().unwrap_or_else(PoisonError::into_inner);
             targets.for_each(|target| inner.ban(&target, entry.clone()));
@@ -156,21 +91,41 @@ impl BanTable {
         table
     }
 
+    /// Takes an entry that the log has not brought yet: it stands in the place of what is known of its target, and
+    /// whatever the log brings takes that from it.
+    pub fn apply_provisionally(&self, logged: &Logged) {
+        let stamp = {
+            let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+            inner.stamp(&logged.entry).unwrap_or((UnixMs(0), LogId::default()))
+        };
+        self.take(&logged.entry, stamp);
+    }
+
     /// Takes what the log says next; kicks and drains are not state and pass by. Costs a hash insertion; at the bound
     /// one pass over the kind's entries.
     pub fn apply(&self, logged: &Logged) {
-        let stamp = (logged.at, logged.id);
+        self.take(&logged.entry, (logged.at, logged.id));
+    }
+
+    fn take(&self, entry: &ControlEntry, stamp: (UnixMs, LogId)) {
         let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
-        match &logged.entry {
+        match entry {
             ControlEntry::Ban { target, until, reason } => {
                 let until = until.unwrap_or(NEVER);
                 let reason = (!reason.is_empty()).then(|| Arc::from(reason.as_str()));
-                inner.ban(target, Entry { until, ends: until, stamp, lifted: false, reason });
+                inner.ban(target, Entry { until, ends: until, stamp, lifted: false, close: false, reason });
+            }
+            ControlEntry::Restrict { target, until, close, reason } => {
+                let (until, reason) = (*until, Some(Arc::from(reason.as_str())));
+                inner.restrict(target, Entry { until, ends: until, stamp, lifted: false, close: *close, reason });
             }
             ControlEntry::Lift { target } => inner.lift(target, stamp),
             ControlEntry::Revoke { user, issued_until } => {
                 let ends = issued_until.after(self.token_life);
-                inner.revoke(user, Entry { until: *issued_until, ends, stamp, lifted: false, reason: None });
+                inner.revoke(
+                    user,
+                    Entry { until: *issued_until, ends, stamp, lifted: false, close: false, reason: None },
+                );
             }
             ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => {}
         }
@@ -220,6 +175,16 @@ impl BanTable {
         if entry.is_some_and(|e| e.in_force(now)) { Err(banned("the session is banned")) } else { Ok(()) }
     }
 
+    /// The restriction of a user or of the network that an address is in, whichever lasts longer.
+    #[must_use]
+    pub fn restriction(&self, user: Option<&UserId>, ip: Option<IpAddr>, now: UnixMs) -> Option<Restriction> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let of_user = user.and_then(|user| inner.restricted_users.entries.get(user));
+        let of_network = ip.and_then(|ip| inner.restricted_networks.entries.get(&network_of(ip)));
+        let both = [of_user, of_network].into_iter().flatten().filter(|e| e.in_force(now));
+        both.map(Restriction::of).reduce(Restriction::and)
+    }
+
     /// Whether a ban of exactly this target is in force.
     #[must_use]
     pub fn is_banned(&self, target: &Target, now: UnixMs) -> bool {
@@ -245,8 +210,7 @@ impl BanTable {
             if !entry.in_force(now) || after.is_some_and(|after| *key <= *after) {
                 return;
             }
-            let until = (entry.until != NEVER).then_some(entry.until);
-            first.insert(key, Listed { target, until, since: entry.stamp.0, reason: entry.reason.clone() });
+            first.insert(key, Listed::of(target, entry));
             if first.len() > limit {
                 first.pop_last();
                 more = true;
@@ -264,6 +228,30 @@ impl BanTable {
             + i.tokens.entries.len()
             + i.networks.entries.len()
             + i.revoked.entries.len()
+    }
+
+    /// Restrictions in force, of users and of networks. Cost: a look at each.
+    #[must_use]
+    pub fn restricted(&self, now: UnixMs) -> usize {
+        let i = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let users = i.restricted_users.entries.values().filter(|e| e.in_force(now)).count();
+        users + i.restricted_networks.entries.values().filter(|e| e.in_force(now)).count()
+    }
+
+    /// The ban that refuses a user or an address: of several networks around it the widest.
+    #[must_use]
+    pub fn banned_by(&self, user: Option<&UserId>, ip: Option<IpAddr>, now: UnixMs) -> Option<Listed> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = user.and_then(|user| Some((Target::User(user.clone()), inner.users.entries.get(user)?)));
+        found = found.filter(|(_, e)| e.in_force(now));
+        if let (None, Some(ip)) = (&found, ip) {
+            inner.prefixes.any(ip.to_canonical(), |network| {
+                let entry = inner.networks.entries.get(&network).filter(|e| e.in_force(now));
+                found = entry.map(|entry| (Target::Network(network), entry));
+                found.is_some()
+            });
+        }
+        found.map(|(target, entry)| Listed::of(target, entry))
     }
 
     /// Whether nothing is held.
@@ -286,6 +274,29 @@ impl ControlSink for BanTable {
     }
 }
 
+/// A restriction in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restriction {
+    /// Until when (the store's time).
+    pub until: UnixMs,
+    /// Live sessions end.
+    pub close: bool,
+    /// Why.
+    pub reason: Option<Arc<str>>,
+}
+
+impl Restriction {
+    fn of(entry: &Entry) -> Self {
+        Self { until: entry.until, close: entry.close, reason: entry.reason.clone() }
+    }
+
+    fn and(self, other: Self) -> Self {
+        let close = self.close || other.close;
+        let longer = if other.until > self.until { other } else { self };
+        Self { close, ..longer }
+    }
+}
+
 /// A ban in force, for those who ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -299,6 +310,13 @@ pub struct Listed {
     pub reason: Option<Arc<str>>,
 }
 
+impl Listed {
+    fn of(target: Target, entry: &Entry) -> Self {
+        let until = (entry.until != NEVER).then_some(entry.until);
+        Self { target, until, since: entry.stamp.0, reason: entry.reason.clone() }
+    }
+}
+
 impl Inner {
     fn each(&self, see: &mut dyn FnMut(Target, &Entry)) {
         self.users.entries.iter().for_each(|(user, e)| see(Target::User(user.clone()), e));
@@ -307,25 +325,64 @@ impl Inner {
         self.networks.entries.iter().for_each(|(network, e)| see(Target::Network(*network), e));
     }
 
+    /// The stamp of what is known about the target of a ban or restriction.
+    fn stamp(&self, entry: &ControlEntry) -> Option<(UnixMs, LogId)> {
+        let known = match entry {
+            ControlEntry::Ban { target: Target::User(user), .. } => self.users.entries.get(user),
+            ControlEntry::Ban { target: Target::Session(session), .. } => self.sessions.entries.get(session),
+            ControlEntry::Ban { target: Target::Token(id), .. } => self.tokens.entries.get(id),
+            ControlEntry::Ban { target: Target::Network(network), .. } => {
+                self.networks.entries.get(&canonical(*network))
+            }
+            ControlEntry::Restrict { target: Target::User(user), .. } => self.restricted_users.entries.get(user),
+            ControlEntry::Restrict { target: Target::Network(network), .. } => {
+                self.restricted_networks.entries.get(&canonical(*network))
+            }
+            _ => None,
+        };
+        known.map(|known| known.stamp)
+    }
+
     fn ban(&mut self, target: &Target, entry: Entry) {
         match target {
-            Target::User(user) => self.users.put(user.clone(), entry),
-            Target::Session(session) => self.sessions.put(*session, entry),
-            Target::Token(id) => self.tokens.put(id.clone(), entry),
+            Target::User(user) => self.users.put(user.clone(), entry, |_| {}),
+            Target::Session(session) => self.sessions.put(*session, entry, |_| {}),
+            Target::Token(id) => self.tokens.put(id.clone(), entry, |_| {}),
             Target::Network(network) => {
                 let network = canonical(*network);
-                self.remember_length(network);
-                self.networks.put(network, entry);
+                self.prefixes.insert(network);
+                let prefixes = &mut self.prefixes;
+                self.networks.put(network, entry, |gone| {
+                    prefixes.remove(*gone);
+                });
             }
+        }
+    }
+
+    /// Of sessions and tokens there is none: whoever writes one means their user.
+    fn restrict(&mut self, target: &Target, entry: Entry) {
+        match target {
+            Target::User(user) => self.restricted_users.put(user.clone(), entry, |_| {}),
+            Target::Network(network) => self.restricted_networks.put(canonical(*network), entry, |_| {}),
+            Target::Session(_) | Target::Token(_) => {}
         }
     }
 
     fn lift(&mut self, target: &Target, stamp: (UnixMs, LogId)) {
         match target {
-            Target::User(user) => self.users.lift(user, stamp),
-            Target::Session(session) => self.sessions.lift(session, stamp),
-            Target::Token(id) => self.tokens.lift(id, stamp),
-            Target::Network(network) => self.networks.lift(&canonical(*network), stamp),
+            Target::User(user) => {
+                self.users.lift(user, stamp, |_| {});
+                self.restricted_users.lift(user, stamp, |_| {});
+            }
+            Target::Session(session) => self.sessions.lift(session, stamp, |_| {}),
+            Target::Token(id) => self.tokens.lift(id, stamp, |_| {}),
+            Target::Network(network) => {
+                let (network, prefixes) = (canonical(*network), &mut self.prefixes);
+                self.networks.lift(&network, stamp, |gone| {
+                    prefixes.remove(*gone);
+                });
+                self.restricted_networks.lift(&network, stamp, |_| {});
+            }
         }
     }
 
@@ -338,33 +395,11 @@ impl Inner {
             }
             entry.stamp = entry.stamp.max(known.stamp);
         }
-        self.revoked.put(user.clone(), entry);
-    }
-
-    fn remember_length(&mut self, network: IpNet) {
-        let length = network.prefix_len();
-        match network {
-            IpNet::V4(_) => self.lengths_v4 |= 1 << (length & 63),
-            IpNet::V6(_) => {
-                if let Some(word) = self.lengths_v6.get_mut(usize::from(length >> 6)) {
-                    *word |= 1 << (length & 63);
-                }
-            }
-        }
+        self.revoked.put(user.clone(), entry, |_| {});
     }
 
     fn address_banned(&self, ip: IpAddr, now: UnixMs) -> bool {
-        let (words, longest): (&[u64], u8) = match ip {
-            IpAddr::V4(_) => (std::slice::from_ref(&self.lengths_v4), 32),
-            IpAddr::V6(_) => (&self.lengths_v6, 128),
-        };
-        (0..=longest).any(|length| {
-            let used = words.get(usize::from(length >> 6)).is_some_and(|word| word >> (length & 63) & 1 == 1);
-            used && IpNet::new(ip, length)
-                .ok()
-                .and_then(|network| self.networks.entries.get(&network.trunc()))
-                .is_some_and(|e| e.in_force(now))
-        })
+        self.prefixes.any(ip, |network| self.networks.entries.get(&network).is_some_and(|e| e.in_force(now)))
     }
 }
 

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use portcullis_common::clock::UnixMs;
 use portcullis_common::control::ack::{Answer, MAX};
-use portcullis_common::control::command::{Command, target_words};
+use portcullis_common::control::command::{BanItem, Command, target_words};
 use portcullis_common::control::sign::Nonce;
 use portcullis_common::ids::{SessionId, TypeName, UserId};
-use portcullis_common::store::StoreFault;
 use portcullis_common::store::bus::Record;
 use portcullis_common::store::control::ControlEntry;
 use portcullis_common::wire::envelope::RawJson;
@@ -16,12 +15,15 @@ use portcullis_common::wire::reply::{Announced, Reply as _};
 use portcullis_common::wire::scan::{Bounds, Scratch};
 use serde_json::{Map, Value, json};
 
+use super::state;
 use crate::node::Node;
+use crate::penalty::explain;
+use crate::reload;
+use crate::session::describe;
 use crate::session::registry::SessionEntry;
 
-/// How long the control log may take to bring what a node wrote. Then, if another node took it upon itself to write, it
-/// is gone, and this one does.
-const SETTLE: Duration = Duration::from_secs(2);
+/// The longest reason for a reload that changed nothing, in bytes.
+const WHY: usize = 4 << 10;
 
 /// What of an answer's bytes may be a list; the rest is its frame.
 const LIST: usize = MAX - (1 << 10);
@@ -40,9 +42,10 @@ pub(super) async fn apply(node: &Arc<Node>, which: Which, command: Command, now:
     Some(match command {
         Command::Nodes => Answer::done(state(node)),
         Command::Sessions { user, after, limit } => sessions(node, user.as_ref(), after, usize::from(limit)),
-        Command::Session { session } => {
-            Answer::done(node.registry.get(session).map_or(Value::Null, |entry| detailed(&entry)))
-        }
+        Command::Session { session } => Answer::done(match node.registry.get(session) {
+            Some(entry) => detailed(&entry).await,
+            None => Value::Null,
+        }),
         Command::Bans { after, limit } => bans(node, after.as_deref(), usize::from(limit), now),
         Command::Watch { seconds } => {
             let until = node.clock.mono().after(Duration::from_secs(u64::from(seconds)));
@@ -52,18 +55,15 @@ pub(super) async fn apply(node: &Arc<Node>, which: Which, command: Command, now:
                 Answer::failed("as many watch as may")
             }
         }
-        Command::Kick { target, reason } => enter(node, which, ControlEntry::Kick { target, reason }).await,
-        Command::Ban { target, until, reason } => {
-            if until.is_some_and(|until| until <= now) {
-                return Some(Answer::failed("the ban would be over already"));
-            }
-            enter(node, which, ControlEntry::Ban { target, until, reason }).await
+        Command::Kick { target, reason } => {
+            state::enter(node, which, vec![ControlEntry::Kick { target, reason }]).await
         }
-        Command::Lift { target } => {
-            let banned = node.bans.is_banned(&target, now);
-            let answer = enter(node, which, ControlEntry::Lift { target }).await;
-            if answer.data.is_null() { answer } else { Answer { data: json!({"banned": banned}), ..answer } }
-        }
+        Command::Ban { target, until, reason } => state::ban(node, which, BanItem { target, until, reason }, now).await,
+        Command::Import { bans } => state::import(node, which, bans, now).await,
+        Command::Lift { target } => state::lift(node, which, target, now).await,
+        Command::Reload => reloaded(node).await,
+        Command::Policy => Answer::done(explain::policy(node)),
+        Command::Explain { target } => explain::explain(node, &target, now).await,
         Command::Drain { node: which } => {
             if which != node.config.node.id {
                 return None;
@@ -75,35 +75,18 @@ pub(super) async fn apply(node: &Arc<Node>, which: Which, command: Command, now:
     })
 }
 
-/// Has the entry written once for the fleet, and waits until it is in force here.
-async fn enter(node: &Arc<Node>, which: Which, entry: ControlEntry) -> Answer {
-    let Which { nonce, issued } = which;
-    let Some(mut told) = node.settled.expect(entry.clone(), issued) else {
-        return Answer::failed("too much is under way");
-    };
-    let fault = |fault: StoreFault| match fault {
-        StoreFault::Full(_) => Answer::failed("the control log is full"),
-        StoreFault::Unavailable(_) | StoreFault::Era | StoreFault::Fenced => {
-            Answer::failed("the store did not take it")
-        }
-    };
-    let mine = match node.stores.desk.claim(nonce).await {
-        Ok(mine) => mine,
-        Err(why) => return fault(why),
-    };
-    // the second round is for nodes that waited for one that is gone
-    for write in [mine, !mine] {
-        if write && let Err(why) = node.stores.control.append(entry.clone()).await {
-            return fault(why);
-        }
-        if let Ok(Ok(sessions)) = actix_rt::time::timeout(SETTLE, &mut told).await {
-            return Answer::done(json!({"sessions": sessions}));
-        }
-        if mine {
-            break;
+/// Reads the configuration again, as for SIGHUP; the answer says which version of the rules is in force, or why it is the
+/// old one.
+async fn reloaded(node: &Arc<Node>) -> Answer {
+    match reload::from_source(node).await {
+        Ok(version) => Answer::done(json!({"version": version})),
+        Err(problems) => {
+            let mut why =
+                problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect::<Vec<_>>().join("; ");
+            why.truncate(why.floor_char_boundary(WHY));
+            Answer { data: json!({"version": node.rules.load().version}), ..Answer::failed(why) }
         }
     }
-    Answer::failed("the control log did not bring it in time")
 }
 
 /// What `/health` says, in one line.
@@ -142,11 +125,16 @@ fn brief(entry: &SessionEntry) -> Map<String, Value> {
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-fn detailed(entry: &SessionEntry) -> Value {
+async fn detailed(entry: &SessionEntry) -> Value {
     let mut all = brief(entry);
     all.insert("epoch".to_owned(), json!(entry.holder.epoch.to_string()));
     all.insert("generation".to_owned(), json!(entry.holder.generation));
     all.insert("worker".to_owned(), json!(entry.peer.worker));
+    if let Some(described) = describe::ask(entry).await {
+        all.insert("rooms".to_owned(), json!(described.rooms));
+        all.insert("score".to_owned(), json!(described.score));
+        all.insert("evidence".to_owned(), json!(described.evidence));
+    }
     Value::Object(all)
 }
 

@@ -31,6 +31,12 @@ use crate::node::Node;
 /// What each command does.
 mod apply;
 
+/// What changes the state of the fleet.
+mod state;
+
+/// What the store has not taken yet.
+pub mod pending;
+
 /// What the node answers.
 mod ack;
 

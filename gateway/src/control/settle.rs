@@ -5,10 +5,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portcullis_common::clock::UnixMs;
-use portcullis_common::store::control::{ControlEntry, ControlSink, Logged};
+use portcullis_common::store::control::{ControlEntry, ControlSink, Logged, Target};
 use tokio::sync::oneshot;
 
+use super::pending::Pending;
 use crate::session::manager::ManagerHandle;
+
+/// Networks a second whose sessions are counted: that costs a look at every session.
+const COUNTED: u32 = 32;
 
 /// Entries that are waited for; more are refused.
 const WAITING: usize = 256;
@@ -67,19 +71,43 @@ impl Settled {
 
 /// What follows the control log: the manager, then whoever waits.
 pub struct Follower {
+    /// What the store had not taken.
+    pub pending: Arc<Pending>,
+    /// The second (of the store) that entries come from, and the networks that were counted in it.
+    pub counted: Mutex<(u64, u32)>,
     /// Acts on entries.
     pub manager: ManagerHandle,
     /// Who waits for them.
     pub settled: Arc<Settled>,
 }
 
+impl Follower {
+    /// Whether sessions of one more network may be counted.
+    fn may_count(&self, at: UnixMs) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = at.0 / 1_000;
+        *counted = if counted.0 == second { (second, counted.1 + 1) } else { (second, 1) };
+        counted.1 <= COUNTED
+    }
+}
+
 impl ControlSink for Follower {
     fn apply(&self, logged: &Logged) {
         // counted before they are told to go
         let sessions = match &logged.entry {
+            ControlEntry::Kick { target: Target::Network(_), .. }
+            | ControlEntry::Ban { target: Target::Network(_), .. }
+                if !self.may_count(logged.at) =>
+            {
+                None
+            }
             ControlEntry::Kick { target, .. } | ControlEntry::Ban { target, .. } => self.manager.concerned(target),
-            ControlEntry::Revoke { .. } | ControlEntry::Lift { .. } | ControlEntry::Drain { .. } => Some(0),
+            ControlEntry::Revoke { .. }
+            | ControlEntry::Lift { .. }
+            | ControlEntry::Restrict { .. }
+            | ControlEntry::Drain { .. } => Some(0),
         };
+        self.pending.brought(&logged.entry);
         ControlSink::apply(&self.manager, logged);
         self.settled.brought(&logged.entry, logged.at, sessions);
     }
@@ -87,10 +115,8 @@ impl ControlSink for Follower {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_common::ids::UserId;
-    use portcullis_common::store::control::Target;
-
     use super::*;
+    use portcullis_common::ids::UserId;
 
     const NOW: UnixMs = UnixMs(10);
 

@@ -191,6 +191,12 @@ impl Policy {
         self.leaks.len()
     }
 
+    /// What a connection's score is at a moment, on the clock of [`super::Now::mono_ns`].
+    #[must_use]
+    pub fn points(&self, score: &super::score::Score, now: u64) -> f64 {
+        score.points(&self.anomaly, now)
+    }
+
     /// The rules of a type.
     pub(super) fn kind(&self, name: &str) -> Option<&TypePolicy> {
         self.kinds.get(name)

@@ -5,7 +5,6 @@
 //! is no evidence, or it would never decay; and what only the limits refuse is none, because they deal with it.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -42,6 +41,21 @@ pub enum What {
     TypeSwitching,
     /// A message far longer than those before.
     SizeJump,
+}
+
+impl What {
+    /// In words; a signature by its id.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Signature(id) => id,
+            Self::Refused(code) => code,
+            Self::ErrorRatio => "error ratio",
+            Self::RoomScan => "room scan",
+            Self::TypeSwitching => "type switching",
+            Self::SizeJump => "size jump",
+        }
+    }
 }
 
 /// One piece of evidence.
@@ -110,6 +124,10 @@ pub struct Score {
     refused: u32,
     /// Of rooms that refused it last.
     rooms: [u32; 4],
+    /// How many of `recent` nobody has taken from here yet.
+    fresh: u8,
+    /// The fleet keeps its user or network out until then (ns, as [`Evidence::at`]); 0: it does not.
+    held: u64,
 }
 
 impl Score {
@@ -127,21 +145,34 @@ impl Score {
 
     /// The score in words, for the log: what the latest evidence is, its weight, and how many seconds ago.
     fn why(&self, head: &str, now: u64) -> String {
-        let mut why = head.to_owned();
-        for Evidence { what, weight, at } in &self.recent {
-            let age = now.saturating_sub(*at) / 1_000_000_000;
-            let what = match what {
-                What::Signature(id) => &**id,
-                What::Refused(code) => code,
-                What::ErrorRatio => "error ratio",
-                What::RoomScan => "room scan",
-                What::TypeSwitching => "type switching",
-                What::SizeJump => "size jump",
-            };
-            // to a String nothing can fail
-            let _ = write!(why, "; {what} {weight} {age}s ago");
-        }
-        why
+        std::iter::once(head.to_owned()).chain(self.words(now)).collect::<Vec<_>>().join("; ")
+    }
+
+    /// The latest evidence in words, oldest first: what, its weight, how many seconds ago.
+    #[must_use]
+    pub fn words(&self, now: u64) -> Vec<String> {
+        let words = |Evidence { what, weight, at }: &Evidence| {
+            format!("{} {weight} {}s ago", what.name(), now.saturating_sub(*at) / 1_000_000_000)
+        };
+        self.recent.iter().map(words).collect()
+    }
+
+    /// Hands over evidence that was not handed over yet, oldest first.
+    pub fn take_fresh(&mut self, mut take: impl FnMut(&Evidence)) {
+        let fresh = usize::from(std::mem::take(&mut self.fresh));
+        let known = self.recent.len().saturating_sub(fresh);
+        self.recent.iter().skip(known).for_each(&mut take);
+    }
+
+    /// The fleet keeps the user or the network out until then, on the clock of [`Now::mono_ns`]; `None`: not any more.
+    pub fn hold(&mut self, until: Option<u64>) {
+        self.held = until.unwrap_or(0);
+    }
+
+    /// How long the fleet keeps it out, in whole milliseconds.
+    fn held(&self, now: u64) -> Option<Duration> {
+        let left = self.held.checked_sub(now).filter(|left| *left > 0)?;
+        Some(Duration::from_millis(left.div_ceil(1_000_000)))
     }
 
     fn add(&mut self, what: What, weight: f32, thresholds: &Thresholds, now: u64) {
@@ -151,6 +182,7 @@ impl Score {
             self.recent.pop_front();
         }
         self.recent.push_back(Evidence { what, weight, at: now });
+        self.fresh = (self.fresh + 1).min(REMEMBERED as u8);
     }
 
     /// How long until the points are below a threshold; `None` where they are.
@@ -236,6 +268,12 @@ fn application(kind: Option<&TypePolicy>) -> bool {
 /// are answered, so that it can leave, ask and refresh.
 pub(super) fn gate(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     let Some(score) = run.state.score.as_ref().filter(|_| application(run.kind)) else { return Ok(()) };
+    if let Some(wait) = score.held(run.now.mono_ns) {
+        // decided, and tried out, by the fleet: this stage's dry run is not asked
+        return Err(Halt::Hard(
+            Reject::new(Code::Restricted, "score: the fleet restricts its user or network").retry(wait),
+        ));
+    }
     let thresholds = &run.policy.anomaly;
     match score.until_below(thresholds.restrict, thresholds, run.now.mono_ns) {
         Some(wait) => {
@@ -352,6 +390,30 @@ mod tests {
             scans += found.0.iter().filter(|(what, _)| *what == What::RoomScan).count();
         }
         assert_eq!(scans, 10);
+    }
+
+    #[test]
+    fn evidence_is_handed_over_once() {
+        let (t, mut score, mut taken) = (thresholds(), Score::default(), Vec::new());
+        score.add(What::ErrorRatio, 8.0, &t, 1);
+        score.add(What::SizeJump, 8.0, &t, 2);
+        score.take_fresh(|evidence| taken.push(evidence.at));
+        score.take_fresh(|evidence| taken.push(evidence.at));
+        (0..20).for_each(|n| score.add(What::RoomScan, 1.0, &t, 100 + n));
+        score.take_fresh(|evidence| taken.push(evidence.at));
+        assert_eq!(taken, [1, 2].into_iter().chain(112..120).collect::<Vec<u64>>());
+    }
+
+    #[test]
+    fn whoever_is_held_is_held_to_the_millisecond() {
+        let mut score = Score::default();
+        assert_eq!(score.held(0), None);
+        score.hold(Some(5_000_001));
+        assert_eq!(score.held(0), Some(Duration::from_millis(6)));
+        assert_eq!(score.held(5_000_000), Some(Duration::from_millis(1)));
+        assert_eq!(score.held(5_000_001), None);
+        score.hold(None);
+        assert_eq!(score.held(0), None);
     }
 
     #[test]

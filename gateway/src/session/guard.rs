@@ -234,6 +234,12 @@ impl Place {
         }
     }
 
+    /// How long it has been there.
+    #[must_use]
+    pub fn lived(&self) -> Duration {
+        self.worker.node.clock.mono().since(self.opened)
+    }
+
     /// How it ends, for the record.
     pub fn ending(&self, ended: Ended) {
         self.ended.set(ended);
@@ -314,7 +320,7 @@ impl Drop for Place {
         for (_, work) in owed {
             conclude(&self.worker, async move { drop(work.await) });
         }
-        let lived = node.clock.mono().since(self.opened);
+        let lived = self.lived();
         SessionClosed { session: self.peer.sid, user: &self.slot.user, ended: self.ended.get(), lived }
             .emit(&node.metrics);
     }

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Supervised};
-use portcullis_common::clock::Clock;
+use portcullis_common::clock::{Clock, UnixMs};
 use portcullis_common::ids::{NodeEpoch, NodeId, UserId};
-use portcullis_common::store::control::{ControlEntry, ControlSink, Logged, Target};
+use portcullis_common::store::control::{ControlEntry, ControlSink, EVENT_KEPT, Logged, Target};
 use portcullis_common::store::session::Holder;
 use portcullis_common::store::{StoreFault, Stores};
 
@@ -18,11 +18,13 @@ use super::membership::Membership;
 use super::purge::purge;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
+use super::sweep::{Sweep, wanted};
 use super::talk::Stop;
 use crate::admit::bans::{BanTable, canonical};
 use crate::admit::kicks::{KickTable, ended_user};
 use crate::events::{Fenced, LeaseLapsed, PanicCaught, StoreFailed};
 use crate::metrics::Metrics;
+use crate::store_time::StoreTime;
 
 /// How long a lease lasts.
 pub const LEASE: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ const LOOK: u64 = 2;
 const REAP: usize = 1_000;
 /// Sessions that re-assert themselves in one tick.
 const REASSERT: usize = 2_000;
+/// How far a node's clock may be behind the store's without a session that came after a kick being ended by it.
+const SKEW: Duration = Duration::from_secs(120);
 /// Commands that wait for the manager; more are carried out by whoever brings them.
 const MAILBOX: usize = 1_024;
 
@@ -59,6 +63,10 @@ pub struct Estate {
     pub bans: Arc<BanTable>,
     /// Sessions that were ended.
     pub kicks: Arc<KickTable>,
+    /// Looks through all sessions that are due.
+    pub sweep: Sweep,
+    /// The store's time.
+    pub store_time: Arc<StoreTime>,
     /// Node leases, session slots, room members.
     pub stores: Stores,
     /// `session.max_per_user`.
@@ -94,8 +102,10 @@ impl Life {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub enum Command {
-    /// An entry of the control log whose state part is applied already.
-    Entry(ControlEntry),
+    /// An entry of the control log whose state part is applied already, and when it was written.
+    Entry(ControlEntry, UnixMs),
+    /// Looks through all sessions for those that entries are about.
+    Sweep,
     /// Stop this session; its slot is promised to another.
     Evict {
         /// Its user.
@@ -141,6 +151,22 @@ impl ManagerHandle {
         (!matches!(target, Target::Token(_))).then(|| self.estate.sessions(target).len())
     }
 
+    /// Puts an entry in force that the log has not brought yet: whatever it brings about the same target takes its place.
+    pub fn apply_provisionally(&self, logged: &Logged) {
+        self.estate.bans.apply_provisionally(logged);
+        self.estate.kicks.apply(logged);
+        self.notice(logged);
+    }
+
+    /// Has the sessions told that an entry is about.
+    fn notice(&self, logged: &Logged) {
+        match wanted(&logged.entry) {
+            Some(wanted) if self.estate.sweep.ask(wanted) => self.submit(Command::Sweep),
+            Some(_) => {}
+            None => self.submit(Command::Entry(logged.entry.clone(), logged.at)),
+        }
+    }
+
     /// Hands over a command.
     pub fn submit(&self, command: Command) {
         if let Err(actix::dev::SendError::Full(command) | actix::dev::SendError::Closed(command)) =
@@ -156,32 +182,19 @@ impl ControlSink for ManagerHandle {
         // the state first, here and now: after `append` returned no handshake of a banned user succeeds on this node
         self.estate.bans.apply(logged);
         self.estate.kicks.apply(logged);
-        if let Some((user, until)) = ended_user(logged) {
+        // whoever starts reads what was done long ago
+        if let Some((user, until)) = ended_user(logged).filter(|_| !self.estate.is_late(logged.at)) {
             purge(&self.estate.stores.ledger, &self.estate.metrics, user.clone(), until);
         }
-        self.submit(Command::Entry(logged.entry.clone()));
+        self.notice(logged);
     }
 }
 
 impl Estate {
     fn carry_out(&self, command: Command) {
         match command {
-            Command::Entry(ControlEntry::Kick { target, .. }) => {
-                let stop = match &target {
-                    Target::Token(id) => Stop::KickedToken(id.as_str().into()),
-                    _ => Stop::Kicked,
-                };
-                tell(&self.sessions(&target), &stop);
-            }
-            // bans and revocations are in the table already: each session looks itself up
-            Command::Entry(ControlEntry::Ban { target, .. }) => tell(&self.sessions(&target), &Stop::Recheck),
-            Command::Entry(ControlEntry::Revoke { user, .. }) => tell(&self.registry.of_user(&user), &Stop::Recheck),
-            Command::Entry(ControlEntry::Drain { node }) => {
-                if node == self.node {
-                    (self.on_drain)();
-                }
-            }
-            Command::Entry(ControlEntry::Lift { .. }) => {}
+            Command::Entry(entry, at) => self.act_on(&entry, at),
+            Command::Sweep => self.look_through(),
             Command::Evict { victim, .. } => {
                 tell(self.registry.doom(&victim).as_slice(), &Stop::Evicted);
             }
@@ -190,6 +203,52 @@ impl Estate {
                 assert!(self.node.as_str().is_empty(), "injected into the manager");
             }
         }
+    }
+
+    fn act_on(&self, entry: &ControlEntry, at: UnixMs) {
+        match entry {
+            ControlEntry::Kick { target, .. } => {
+                let stop = match target {
+                    Target::Token(id) => Stop::KickedToken(id.as_str().into()),
+                    _ => Stop::Kicked,
+                };
+                let mut ended = self.sessions(target);
+                if self.is_late(at) && !matches!(target, Target::Session(_)) {
+                    // read late: whoever came since then is not meant
+                    ended.retain(|session| session.opened.after(SKEW) < at);
+                }
+                tell(&ended, &stop);
+            }
+            // the rest is in the table already: each session looks itself up
+            ControlEntry::Ban { target, .. }
+            | ControlEntry::Restrict { target, .. }
+            | ControlEntry::Lift { target } => {
+                tell(&self.sessions(target), &Stop::Recheck);
+            }
+            ControlEntry::Revoke { user, .. } => tell(&self.registry.of_user(user), &Stop::Recheck),
+            ControlEntry::Drain { node } => {
+                if *node == self.node {
+                    (self.on_drain)();
+                }
+            }
+        }
+    }
+
+    /// Whether an entry of that time is read long after it was written.
+    fn is_late(&self, at: UnixMs) -> bool {
+        at.after(EVENT_KEPT) < self.store_time.at(self.clock.wall())
+    }
+
+    /// Has the sessions that networks or tokens are about look themselves up.
+    fn look_through(&self) {
+        let (addresses, tokens) = self.sweep.take();
+        let now = self.clock.wall();
+        let theirs = self.store_time.at(now);
+        let meant = |entry: &SessionEntry| {
+            let barred = || self.bans.check_address(entry.client, now).is_err();
+            tokens || (addresses && (barred() || self.bans.restriction(None, Some(entry.client), theirs).is_some()))
+        };
+        tell(&self.registry.select(usize::MAX, meant), &Stop::Recheck);
     }
 
     fn sessions(&self, target: &Target) -> Vec<Arc<SessionEntry>> {

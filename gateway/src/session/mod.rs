@@ -45,6 +45,12 @@ pub mod fence;
 /// The node's part in the store's eras.
 pub mod era;
 
+/// Looks through all sessions.
+pub mod sweep;
+
+/// What only a session itself knows.
+pub mod describe;
+
 /// The supervised actor that kicks, evicts, drains, renews.
 pub mod manager;
 

@@ -20,6 +20,7 @@ use portcullis_common::wire::reply::{
 };
 
 use super::connection::{Conversation, End, Next, Turn};
+use super::describe::{Described, Question};
 use super::guard::Place;
 use super::liveness::{Due, Liveness};
 use super::park::Parked;
@@ -64,6 +65,8 @@ pub enum Stop {
     Reenter,
     /// The store forgot while the session opened: its slot is not sure.
     Forgotten,
+    /// An operator asks what it is about.
+    Describe(Question),
     /// The node drains: reconnect after this long; then the connection is closed.
     Drain(Duration),
     /// A test asked for a panic, in the handler of this order.
@@ -238,6 +241,9 @@ impl Session {
             node.metrics.limits.parked.inc_by(u64::from(pass == Pass::First));
             return self.call(work, Sort::Parked, turn);
         }
+        if let Some(score) = self.state.score.as_mut() {
+            node.penalties.charge_score(&rules.config.penalty, &self.identity.user, self.client, score);
+        }
         for note in &checked.notes {
             DryRun { session: turn.peer.sid, note }.emit(&node.metrics);
         }
@@ -386,6 +392,39 @@ impl Session {
         Next::Go
     }
 
+    /// Holds itself to what the fleet's penalties say of its user and network.
+    fn restrict(&mut self, turn: &Turn<'_, '_>) -> Next {
+        match turn.worker.node.restriction(Some(&self.identity.user), self.client) {
+            Some((left, true)) => {
+                let reject = Reject::new(Code::Restricted, "the fleet ends its user's or network's sessions");
+                self.refuse(&reject.retry(left).closing(Close::Forbidden), None, turn)
+            }
+            Some((left, false)) => {
+                let left = u64::try_from(left.as_nanos()).unwrap_or(u64::MAX);
+                self.state.score.get_or_insert_default().hold(Some(turn.nanos.saturating_add(left)));
+                Next::Go
+            }
+            None => {
+                if let Some(score) = self.state.score.as_mut() {
+                    score.hold(None);
+                }
+                Next::Go
+            }
+        }
+    }
+
+    fn describe(&self, turn: &Turn<'_, '_>) -> Described {
+        let mut rooms: Vec<String> = turn.peer.rooms.borrow().iter().map(|room| room.as_str().to_owned()).collect();
+        rooms.sort_unstable();
+        let rules = turn.worker.node.rules.load();
+        let score = self.state.score.as_ref();
+        Described {
+            rooms,
+            score: score.map_or(0.0, |score| rules.policy.points(score, turn.nanos)),
+            evidence: score.map(|score| score.words(turn.nanos)).unwrap_or_default(),
+        }
+    }
+
     fn recheck(&mut self, turn: &mut Turn<'_, '_>) -> Next {
         let node = Arc::clone(&turn.worker.node);
         let verdict = node
@@ -396,7 +435,7 @@ impl Session {
             Ok(()) => {
                 // the rules may be others than when it joined
                 route::room::leave_forbidden(self, turn);
-                Next::Go
+                self.restrict(turn)
             }
             Err(reject) => {
                 let close =
@@ -487,6 +526,10 @@ impl Conversation for Session {
             Stop::Recheck => self.recheck(turn),
             Stop::Reassert(epoch) => route::reassert(self, epoch, turn),
             Stop::Reenter => route::reenter(self, turn),
+            Stop::Describe(question) => {
+                question.answer(|| self.describe(turn));
+                Next::Go
+            }
             Stop::Forgotten => {
                 let reject = Reject::new(Code::StoreUnavailable, "the store forgot meanwhile");
                 self.refuse(&reject.closing(Close::TryLater), None, turn)
@@ -513,14 +556,17 @@ impl Conversation for Session {
         let left = Duration::from_millis(self.expires_at(turn).0.saturating_sub(turn.wall.0));
         let window = turn.worker.node.config.session.resume_window.min(left);
         self.place.outlived_by(resume::outlives(end, self.over, self.leave_at.is_some()).then_some(window));
-        self.place.ending(match end {
+        let ended = match end {
             End::Ours(close) => Ended::Closed(close),
             End::Violation(violation) => Ended::Closed(violation.close),
             End::Peer(_) => Ended::ByPeer,
             End::Broken => Ended::Abrupt,
             End::Panic => Ended::Panicked,
             End::Fenced => Ended::Closed(Close::Restart),
-        });
+        };
+        self.place.ending(ended);
+        let (node, user) = (&turn.worker.node, &self.identity.user);
+        node.penalties.ended(&node.rules.load().config.penalty, user, self.client, ended, self.place.lived());
         self.last_words.take().map(|words| *words)
     }
 

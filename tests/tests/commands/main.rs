@@ -8,6 +8,7 @@
 )]
 
 mod alone;
+mod bulk;
 mod exits;
 mod measure;
 mod trust;

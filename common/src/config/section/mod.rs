@@ -42,6 +42,9 @@ mod pipeline;
 /// `[bans]`
 mod bans;
 
+/// `[penalty]`
+mod penalty;
+
 /// Every top-level key.
 pub(super) const SECTIONS: &[&str] = &[
     "node",
@@ -61,6 +64,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "signatures",
     "leaks",
     "anomaly",
+    "penalty",
     "bans",
     "log",
     "coordinator",
@@ -94,6 +98,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         signatures: pipeline::signatures(root.child("signatures"), files),
         leaks: pipeline::leaks(root.child("leaks"), files),
         anomaly: pipeline::anomaly(root.child("anomaly")),
+        penalty: penalty::penalty(root.child("penalty")),
         bans: bans::bans(root.child("bans"), files),
         room: room::rooms(&mut root),
         message: message::messages(&mut root, files),

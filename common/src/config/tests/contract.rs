@@ -87,6 +87,21 @@ file = "object.json"
 half_life = "90s"
 restrict = 7
 disconnect = 8
+[penalty]
+enabled = false
+dry_run = true
+half_life = "90s"
+restrict = 7
+disconnect = 8
+ban = 9
+network_factor = 3
+delay = "2s"
+max_delay = "5s"
+memory = "7s"
+ban_for = "8s"
+auto_bans = "3/h"
+never_ban = ["10.0.0.0/8", "::1/128"]
+never_ban_users = ["a", "b"]
 [bans]
 file = "bans.txt"
 [message.chat]

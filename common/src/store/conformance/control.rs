@@ -18,9 +18,12 @@ checks![
     a_tombstone_is_kept_until_the_ban_would_have_ended,
     the_widest_revocation_of_a_user_stands_whatever_comes_later,
     targets_do_not_mix,
+    several_are_appended_with_nothing_between_them,
+    a_restriction_stands_beside_a_ban_the_newest_counts_and_it_ends,
+    a_lift_ends_ban_and_restriction_and_outlives_both,
     concurrent_appends_reach_all_followers_in_one_order,
     ; long:
-    kicks_and_drains_are_kept_for_a_minute,
+    drains_are_kept_for_a_minute_and_kicks_as_long_as_a_session_can_be_resumed,
     a_revocation_is_kept_as_long_as_a_token_can_live,
     a_ban_without_an_end_is_kept,
 ];
@@ -202,6 +205,54 @@ async fn targets_do_not_mix(f: Fixture) {
     assert_eq!((bans, told.contains(&lift("a"))), (3, true));
 }
 
+fn restrict(who: &str, until: u64) -> ControlEntry {
+    ControlEntry::Restrict { target: target(who), until: UnixMs(until), close: false, reason: "test".to_owned() }
+}
+
+async fn several_are_appended_with_nothing_between_them(f: Fixture) {
+    let (reader, _) = f.follow().await;
+    let work = (0..8).map(|n| {
+        let control = Arc::clone(&f.stores.control);
+        Box::pin(async move {
+            let bans = (0..50).map(|m| ban(&format!("{n}-{m}"), None)).collect();
+            control.append_all(bans).await.unwrap();
+        }) as Step<'static, ()>
+    });
+    f.together(work.collect::<Vec<_>>()).await;
+    f.has(&reader, |reader| reader.entries().len() == 400).await;
+    for some in reader.entries().chunks(50) {
+        let ControlEntry::Ban { target: Target::User(first), .. } = &some[0] else { panic!("{some:?}") };
+        let n = first.as_str().split('-').next().unwrap();
+        let expected: Vec<_> = (0..50).map(|m| ban(&format!("{n}-{m}"), None)).collect();
+        assert_eq!(some, expected);
+    }
+    let last = f.stores.control.append_all(vec![kick("a"), kick("b")]).await.unwrap();
+    assert_eq!(last, LogId(402));
+}
+
+async fn a_restriction_stands_beside_a_ban_the_newest_counts_and_it_ends(f: Fixture) {
+    let now = f.store_time().await.0;
+    f.append(restrict("a", now + 60_000)).await;
+    f.append(ban("a", None)).await;
+    f.append(restrict("a", now + 600)).await;
+    f.append(restrict("b", now + 60_000)).await;
+    assert_eq!(f.told().await[1..], [ban("a", None), restrict("a", now + 600), restrict("b", now + 60_000)]);
+    f.advance(700).await;
+    assert_eq!(f.told().await[1..], [ban("a", None), restrict("b", now + 60_000)]);
+}
+
+async fn a_lift_ends_ban_and_restriction_and_outlives_both(f: Fixture) {
+    let now = f.store_time().await.0;
+    f.append(ban("a", Some(UnixMs(now + 300)))).await;
+    f.append(restrict("a", now + 1_000)).await;
+    f.append(lift("a")).await;
+    assert_eq!(f.told().await[1..], [lift("a")]);
+    f.advance(400).await;
+    assert_eq!(f.told().await[1..], [lift("a")], "whoever still has the restriction must hear of it");
+    f.advance(700).await;
+    assert!(f.told().await[1..].is_empty());
+}
+
 async fn concurrent_appends_reach_all_followers_in_one_order(f: Fixture) {
     let ((one, _), (two, _)) = (f.follow().await, f.follow().await);
     let work = (0..20).map(|n| {
@@ -222,12 +273,16 @@ async fn concurrent_appends_reach_all_followers_in_one_order(f: Fixture) {
     assert_eq!(late.entries(), one.entries());
 }
 
-async fn kicks_and_drains_are_kept_for_a_minute(f: Fixture) {
+async fn drains_are_kept_for_a_minute_and_kicks_as_long_as_a_session_can_be_resumed(f: Fixture) {
     f.append(kick("a")).await;
     f.append(ControlEntry::Drain { node: node(1) }).await;
     f.append(lift("nobody")).await;
     f.advance(59_000).await;
     assert_eq!(f.told().await.len(), 3);
+    f.advance(2_000).await;
+    assert_eq!(f.told().await, [kick("a")]);
+    f.advance(3_600_000 - 2_000).await;
+    assert_eq!(f.told().await, [kick("a")], "`session.resume_window` may be an hour");
     f.advance(2_000).await;
     assert!(f.told().await.is_empty());
 }

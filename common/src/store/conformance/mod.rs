@@ -31,6 +31,7 @@ mod era;
 mod leader;
 mod lease;
 mod limit;
+mod penalty;
 mod presence;
 mod session;
 mod session_race;
@@ -116,7 +117,7 @@ use checks;
 
 /// Every check of every role.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
-    let roles: [(&str, &'static [Check]); 13] = [
+    let roles: [(&str, &'static [Check]); 14] = [
         ("session", session::CHECKS),
         ("session_resume", session_resume::CHECKS),
         ("session_race", session_race::CHECKS),
@@ -130,6 +131,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
         ("command", command::CHECKS),
         ("ticket", ticket::CHECKS),
         ("limit", limit::CHECKS),
+        ("penalty", penalty::CHECKS),
     ];
     roles.into_iter().flat_map(|(role, checks)| checks.iter().map(move |check| (role, check)))
 }

@@ -32,8 +32,20 @@ impl MemoryControl {
 }
 
 impl Log {
-    fn append(&mut self, entry: ControlEntry, now: UnixMs, bound: usize) -> Result<LogId, StoreFault> {
+    /// All or none: what has room for the first of many is not asked again.
+    fn append_all(&mut self, entries: Vec<ControlEntry>, now: UnixMs, bound: usize) -> Result<LogId, StoreFault> {
         self.merged.expire(now, |_| {});
+        if entries.iter().any(|entry| !self.merged.has_room(entry, bound.saturating_sub(entries.len() - 1))) {
+            return Err(StoreFault::Full("control log"));
+        }
+        let mut last = self.last;
+        for entry in entries {
+            last = self.append(entry, now, bound)?;
+        }
+        Ok(last)
+    }
+
+    fn append(&mut self, entry: ControlEntry, now: UnixMs, bound: usize) -> Result<LogId, StoreFault> {
         let logged = Logged { id: LogId(self.last.0 + 1), at: now, entry };
         self.merged.put(&logged, None, bound, |_| {}).map_err(|_| StoreFault::Full("control log"))?;
         self.last = logged.id;
@@ -45,8 +57,8 @@ impl Log {
 }
 
 impl ControlLog for MemoryControl {
-    fn append(&self, entry: ControlEntry) -> StoreFuture<'_, LogId> {
-        ready(lock(&self.log).append(entry, self.clock.wall(), self.entries))
+    fn append_all(&self, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId> {
+        ready(lock(&self.log).append_all(entries, self.clock.wall(), self.entries))
     }
 
     fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId> {
@@ -81,7 +93,7 @@ mod tests {
     #[test]
     fn at_the_bound_events_make_room_then_tombstones_and_never_a_ban() {
         let mut log = Log::default();
-        let mut append = |entry| log.append(entry, UnixMs(1), 3).map_err(|fault| fault.to_string());
+        let mut append = |entry| log.append_all(vec![entry], UnixMs(1), 3).map_err(|fault| fault.to_string());
         append(kick(1)).unwrap();
         append(ban("a")).unwrap();
         append(ban("b")).unwrap();

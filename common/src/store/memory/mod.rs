@@ -53,6 +53,9 @@ mod ticket;
 /// Limits that processes share.
 mod limit;
 
+/// Penalties.
+mod penalty;
+
 /// Which coordinator leads, and what dead lives leave behind.
 mod leader;
 
@@ -89,6 +92,9 @@ pub struct Bounds {
     pub ticket_bytes: usize,
     /// Counts of limits that say something. At the bound: `Full`.
     pub limit_counts: usize,
+    /// Users and networks with something on their account. At the bound what says nothing any more is forgotten, else:
+    /// `Full`.
+    pub accounts: usize,
 }
 
 impl Default for Bounds {
@@ -104,11 +110,12 @@ impl Default for Bounds {
             dedupe_entries: 500_000,
             kept_bytes: 128 << 20,
             kept_bytes_per_room: 4 << 20,
-            control_entries: 100_000,
+            control_entries: 200_000,
             control_sinks: 1_024,
             tickets: 50_000,
             ticket_bytes: 32 << 20,
             limit_counts: 200_000,
+            accounts: 100_000,
         }
     }
 }
@@ -139,14 +146,15 @@ impl MemoryStore {
 
 /// One memory store for several processes, which can be made to forget: for tests and simulations of a fleet.
 ///
-/// What it loses are slots, waits, tokens, room members, tickets, counts of limits, leases and the era itself; rooms' order
-/// and the control log stay.
+/// What it loses are slots, waits, tokens, room members, tickets, counts of limits, accounts, leases and the era itself;
+/// rooms' order and the control log stay.
 pub struct MemoryWorld {
     server: Arc<era::Server>,
     ledger: Arc<session::AllSlots>,
     presence: Arc<presence::AllRooms>,
     tickets: Arc<ticket::AllTickets>,
     limits: Arc<limit::AllCounts>,
+    penalties: Arc<penalty::AllAccounts>,
     bus: Arc<bus::MemoryBus>,
     control: Arc<control::MemoryControl>,
     leadership: Arc<leader::MemoryLeadership>,
@@ -162,12 +170,14 @@ impl MemoryWorld {
         let presence = Arc::new(presence::AllRooms::new(bounds));
         let tickets = Arc::new(ticket::AllTickets::new(Arc::clone(&clock), bounds));
         let limits = Arc::new(limit::AllCounts::new(Arc::clone(&clock), bounds.limit_counts));
+        let penalties = Arc::new(penalty::AllAccounts::new(Arc::clone(&clock), bounds));
         let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));
         let parts: Vec<Arc<dyn era::Part>> = vec![
             Arc::<session::AllSlots>::clone(&ledger),
             Arc::<presence::AllRooms>::clone(&presence),
             Arc::<ticket::AllTickets>::clone(&tickets),
             Arc::<limit::AllCounts>::clone(&limits),
+            Arc::<penalty::AllAccounts>::clone(&penalties),
         ];
         Self {
             server: Arc::new(era::Server::new(Arc::clone(&clock), nonces, leases, bounds.nodes, parts)),
@@ -175,6 +185,7 @@ impl MemoryWorld {
             presence,
             tickets,
             limits,
+            penalties,
             bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
             control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
             leadership: Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock))),
@@ -211,6 +222,7 @@ impl MemoryWorld {
             control: Arc::<control::MemoryControl>::clone(&self.control),
             tickets: Arc::new(ticket::MemoryTickets::new(Arc::clone(&self.tickets), Arc::clone(&eras))),
             limits: Arc::new(limit::MemoryCounts::new(Arc::clone(&self.limits), Arc::clone(&eras))),
+            penalties: Arc::new(penalty::MemoryPenalties::new(Arc::clone(&self.penalties), Arc::clone(&eras))),
             remains: Arc::new(remains),
             leadership: Arc::<leader::MemoryLeadership>::clone(&self.leadership),
         };

@@ -195,21 +195,26 @@ impl Shared {
         }
     }
 
-    async fn append(&self, entry: ControlEntry) -> Result<LogId, StoreFault> {
+    async fn append(&self, entries: Vec<ControlEntry>) -> Result<LogId, StoreFault> {
         let mut sequence = self.sequence.lock().await;
         let head = self.head().await?;
         self.reached(LogId(0)).await?;
-        let (at, sealed) = self.lock().prepare(entry, head.now)?;
-        *sequence += 1;
-        let header = Header { issuer: self.trust.issuer.clone(), sequence: *sequence, at };
-        let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
-        self.write(&self.trust.sealer.seal(self.stream().as_bytes(), &header, &body)).await
+        let mut all = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let (at, sealed) = self.lock().prepare(entry, head.now)?;
+            *sequence += 1;
+            let header = Header { issuer: self.trust.issuer.clone(), sequence: *sequence, at };
+            let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
+            all.push(self.trust.sealer.seal(self.stream().as_bytes(), &header, &body));
+        }
+        self.write(all.iter().map(Vec::as_slice)).await
     }
 
-    pub(super) async fn write(&self, sealed: &[u8]) -> Result<LogId, StoreFault> {
+    /// All or none, in this order.
+    pub(super) async fn write(&self, sealed: impl Iterator<Item = &[u8]>) -> Result<LogId, StoreFault> {
         // one of its kind, should the log be new
         let life = format!("{}-{}", self.trust.issuer.epoch, self.trust.clock.nanos());
-        let args = Args::new().with(sealed).with(MOST).with(life);
+        let args = sealed.fold(Args::new().with(MOST).with(life), Args::with);
         let id: u64 = APPEND.run(&self.base.link, &self.keys.of_scripts(), &args).await?;
         if id == 0 { Err(StoreFault::Full("control log")) } else { Ok(LogId(id)) }
     }
@@ -241,8 +246,8 @@ impl Shared {
 }
 
 impl ControlLog for RedisControl {
-    fn append(&self, entry: ControlEntry) -> StoreFuture<'_, LogId> {
-        Box::pin(self.0.append(entry))
+    fn append_all(&self, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId> {
+        Box::pin(self.0.append(entries))
     }
 
     fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId> {

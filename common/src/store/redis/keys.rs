@@ -9,6 +9,8 @@
 
 use std::fmt::Write as _;
 
+use ipnet::IpNet;
+
 use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
 use crate::store::bus::Dedupe;
 use crate::store::era::Era;
@@ -74,6 +76,8 @@ pub(super) enum Kind {
     Claim,
     /// String, one partition: the era that it was told of, and of which server. No TTL.
     Era,
+    /// Hash, one user or network: what is on its account.
+    Penalty,
     /// Hash, the fleet: the era, and its members that are waited for. No TTL.
     FleetEra,
     /// String, one count of a limit: its theoretical arrival time.
@@ -110,6 +114,7 @@ impl Kind {
             Self::Answers => "answers",
             Self::Claim => "claim",
             Self::Era => "era",
+            Self::Penalty => "penalty",
             Self::FleetEra => "fleet-era",
             Self::Limit => "limit",
         }
@@ -142,6 +147,7 @@ enum Domain {
     Limit = 7,
     Node = 16,
     Once = 17,
+    Network = 18,
 }
 
 /// A keyed hash in 32 hexadecimal digits: 128 bits.
@@ -199,6 +205,11 @@ impl Keys {
 
     pub(super) fn room(&self, room: &RoomName) -> Place<'_> {
         self.place(Domain::Room, room.as_str().as_bytes())
+    }
+
+    /// A network, as its canonical text.
+    pub(super) fn network(&self, network: IpNet) -> Place<'_> {
+        self.place(Domain::Network, network.trunc().to_string().as_bytes())
     }
 
     pub(super) fn ticket(&self, ticket: &[u8; 32]) -> Place<'_> {

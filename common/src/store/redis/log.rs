@@ -15,12 +15,12 @@ use super::counts::Counters;
 use crate::clock::UnixMs;
 use crate::ids::NodeEpoch;
 use crate::store::StoreFault;
-use crate::store::control::{ControlEntry, ControlSink, EVENT_KEPT, LogId, Logged};
+use crate::store::control::{ControlEntry, ControlSink, EVENT_KEPT, KICK_KEPT, LogId, Logged};
 use crate::store::merge::{Lifted, Merged};
 use crate::store::record::{AHEAD, Header, Opened, Refused};
 
 /// Entries that a process may append, and sinks.
-pub(super) const ENTRIES: usize = 100_000;
+pub(super) const ENTRIES: usize = 200_000;
 pub(super) const SINKS: usize = 1_024;
 
 /// Entries that a process keeps of what others appended; and the most that the stream may hold.
@@ -81,6 +81,11 @@ impl Log {
         self.sealed.iter().map(|(place, (_, sealed))| (*place, sealed))
     }
 
+    /// How many entries are kept.
+    pub(super) fn len(&self) -> usize {
+        self.sealed.len()
+    }
+
     /// The next entry of the stream, authentic, at the store's time `now`.
     pub(super) fn read(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: UnixMs, counters: &Counters) {
         let header = &opened.header;
@@ -121,9 +126,9 @@ impl Log {
 
     /// There is a newer word about the same target. Revocations merge by what they say, not by when.
     fn is_superseded(&self, entry: &ControlEntry, stamp: Stamp) -> bool {
-        let merges_by_time = matches!(entry, ControlEntry::Ban { .. } | ControlEntry::Lift { .. });
-        let present = self.merged.replaced_by(entry).and_then(|id| self.sealed.get(&id));
-        merges_by_time && present.is_some_and(|(present, _)| *present > stamp)
+        let merges_by_time = !matches!(entry, ControlEntry::Revoke { .. });
+        let present = [self.merged.replaced_by(entry).filter(|_| merges_by_time), self.merged.lifted_by(entry)];
+        present.iter().flatten().filter_map(|id| self.sealed.get(id)).any(|(present, _)| *present > stamp)
     }
 
     pub(super) fn expire(&mut self, now: UnixMs) {
@@ -206,7 +211,9 @@ pub(super) fn decode(id: LogId, opened: &Opened) -> Option<Logged> {
 /// It ended before it was read.
 fn is_over(logged: &Logged, now: UnixMs) -> bool {
     match &logged.entry {
-        ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => logged.at.after(EVENT_KEPT) <= now,
+        ControlEntry::Kick { .. } => logged.at.after(KICK_KEPT) <= now,
+        ControlEntry::Drain { .. } => logged.at.after(EVENT_KEPT) <= now,
+        ControlEntry::Restrict { until, .. } => *until <= now,
         ControlEntry::Ban { until, .. } => until.is_some_and(|until| until <= now),
         // a lift may end a ban that is still in force somewhere, and neither does harm
         ControlEntry::Lift { .. } | ControlEntry::Revoke { .. } => false,

@@ -105,7 +105,7 @@ fn a_lift_read_without_its_ban_is_remembered_as_long_as_the_ban_would_have_laste
 #[test]
 fn what_has_ended_is_not_told() {
     let mut world = World::new();
-    world.now = 100_000;
+    world.now = 10_000_000;
     world.read(1, &opened(500, 1, &kick(), None));
     world.read(2, &opened(500, 2, &ban(Some(99_999)), None));
     assert_eq!((world.told(), world.in_force()), (vec![], vec![]));

@@ -81,6 +81,9 @@ mod ticket;
 /// Limits that the fleet shares.
 mod limit;
 
+/// Penalties.
+mod penalty;
+
 /// What was refused, lost and mended.
 mod counts;
 
@@ -223,6 +226,7 @@ impl RedisStore {
             control,
             tickets: Arc::new(ticket::RedisTickets::new(Arc::clone(&self.base))),
             limits: Arc::new(limit::RedisCounts::new(Arc::clone(&self.base))),
+            penalties: Arc::new(penalty::RedisPenalties::new(Arc::clone(&self.base))),
             remains: Arc::new(remains::RedisRemains::new(Arc::clone(&self.base))),
             leadership: Arc::new(leader::RedisLeadership::new(Arc::clone(&self.base))),
         }

@@ -253,8 +253,8 @@ impl Shared {
         if let Some(before) = cursor.restore.take() {
             let missing = self.lock().missing(before.clone());
             let complete = missing.is_empty();
-            for sealed in missing {
-                if let Err(fault) = self.write(&sealed).await {
+            for some in missing.chunks(PAGE) {
+                if let Err(fault) = self.write(some.iter().map(AsRef::as_ref)).await {
                     cursor.restore = Some(before);
                     return Err(fault);
                 }
@@ -280,7 +280,7 @@ impl Shared {
         let now = self.trust.clock.mono();
         let (last, kept) = {
             let log = self.lock();
-            (log.last, log.kept().count() as u64)
+            (log.last, log.len() as u64)
         };
         let tail = last.0.saturating_sub(head.snapshot.covers.0);
         let spoiled = cursor.spoiled.as_ref() == Some(&head.snapshot.id);

@@ -13,8 +13,16 @@ use super::fleet::{Fleet, end};
 use super::show::{cell, complain, table};
 use super::{End, Trouble, show};
 
+/// How long a reload may take: keys of new issuers are fetched.
+const RELOAD: Duration = Duration::from_secs(20);
+
 /// One row a node: `node outcome sessions detail`.
 fn told(gathering: &Gathering, json: bool) -> End {
+    told_with(gathering, "sessions", json)
+}
+
+/// The same with another member of the answer than `sessions`.
+fn told_with(gathering: &Gathering, member: &str, json: bool) -> End {
     let rows: Vec<Value> = gathering
         .answers()
         .map(|(node, answer)| {
@@ -24,16 +32,16 @@ fn told(gathering: &Gathering, json: bool) -> End {
                 Some(Outcome::Refused) => "refused",
                 None => "silent",
             };
-            let sessions = answer.and_then(|answer| answer.data.get("sessions")).cloned().unwrap_or_default();
+            let value = answer.and_then(|answer| answer.data.get(member)).cloned().unwrap_or_default();
             let detail = answer.and_then(|answer| answer.detail.clone());
-            json!({"node": node.as_str(), "outcome": outcome, "sessions": sessions, "detail": detail})
+            json!({"node": node.as_str(), "outcome": outcome, member: value, "detail": detail})
         })
         .collect();
     if json {
         show::json(&rows);
     } else {
-        let cells = rows.iter().map(|row| ["node", "outcome", "sessions"].map(|name| cell(row, name)).to_vec());
-        table(&["NODE", "OUTCOME", "SESSIONS"], &cells.collect::<Vec<_>>());
+        let cells = rows.iter().map(|row| ["node", "outcome", member].map(|name| cell(row, name)).to_vec());
+        table(&["NODE", "OUTCOME", &member.to_uppercase()], &cells.collect::<Vec<_>>());
     }
     end(gathering)
 }
@@ -73,6 +81,12 @@ pub async fn lift(fleet: &Fleet, whom: Whom, json: bool) -> Result<End, Trouble>
         complain("no node knew such a ban");
     }
     Ok(ending)
+}
+
+/// `gatectl reload`: the answer is the version of the rules that each node has now.
+pub async fn reload(fleet: Fleet, json: bool) -> Result<End, Trouble> {
+    let fleet = fleet.patient(RELOAD);
+    Ok(told_with(&fleet.ask_all(&Command::Reload).await?, "version", json))
 }
 
 /// `gatectl drain`.

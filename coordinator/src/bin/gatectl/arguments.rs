@@ -53,6 +53,11 @@ pub enum Verb {
     /// Bans: refused at the door, and closed (4403)
     #[command(subcommand)]
     Ban(BanVerb),
+    /// What users and networks are held to, and why somebody is kept out
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+    /// Have every node read its configuration again and put its rules in force
+    Reload,
     /// Have a node tell its clients to go elsewhere, and end
     Drain {
         /// Its id
@@ -150,6 +155,10 @@ pub enum BanVerb {
     Add(BanAdd),
     /// Lift a ban
     Remove(Whom),
+    /// Ban all that a file names
+    Import(Import),
+    /// Write the bans in force as a file that import reads
+    Export(Export),
     /// The bans in force
     List {
         /// At most so many
@@ -170,6 +179,35 @@ pub struct BanAdd {
     pub reason: String,
 }
 
+#[derive(Subcommand)]
+pub enum PolicyVerb {
+    /// What each node has in force
+    Show,
+    /// Why a user or an address is kept out, or not: evidence, weights, ages, what comes next
+    Explain {
+        /// A user's id, or an address
+        #[arg(value_name = "USER|ADDRESS")]
+        who: String,
+    },
+}
+
+#[derive(Args)]
+pub struct Import {
+    /// One a line: an address, a network, `user ID`, `session ID` or `token JTI`; then, as one likes, `for=24h` or
+    /// `until=MS`, and `reason=TEXT` to the end of the line; `-`: standard input
+    pub file: PathBuf,
+    /// For lines that name none
+    #[arg(long, default_value = "")]
+    pub reason: String,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// Where it goes; default: standard output
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
 #[derive(Args)]
 pub struct Whom {
     /// What VALUE is
@@ -182,7 +220,7 @@ pub struct Whom {
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Kind {
     /// An address, or a network as 10.0.0.0/8
-    #[value(alias = "network")]
+    #[value(aliases = ["network", "cidr"])]
     Ip,
     /// A user
     User,
@@ -272,7 +310,7 @@ fn session(text: &str) -> Result<SessionId, String> {
 }
 
 /// `90s`, `15m`, `24h`, `7d`, `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let unit = match unit {

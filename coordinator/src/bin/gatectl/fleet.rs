@@ -72,6 +72,12 @@ impl Fleet {
         })
     }
 
+    /// Waits at least so long for answers.
+    #[must_use]
+    pub fn patient(self, least: Duration) -> Self {
+        Self { timeout: self.timeout.max(least), ..self }
+    }
+
     /// The store's time.
     pub async fn now(&self) -> Result<UnixMs, Trouble> {
         Ok(self.commands.now().await?)

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use portcullis_common::control::ack::{Gathering, Outcome};
 use portcullis_common::control::command::{Command, MAX_PAGE};
 use portcullis_common::ids::{NodeId, SessionId};
+use portcullis_common::store::control::Target;
 use serde_json::{Map, Value, json};
 
-use super::arguments::Sessions;
+use super::arguments::{Kind, Sessions, Whom};
 use super::fleet::{Fleet, end};
 use super::show::{age, cell, complain, left, span, table};
 use super::{End, Trouble, show};
@@ -164,8 +165,29 @@ pub async fn session(fleet: &Fleet, session: SessionId, json: bool) -> Result<En
     Ok(ending)
 }
 
-/// `gatectl ban list`.
-pub async fn bans(fleet: &Fleet, limit: usize, json: bool) -> Result<End, Trouble> {
+/// Bans of all nodes.
+pub struct Bans {
+    /// One a target.
+    pub rows: Vec<Value>,
+    /// There are more.
+    more: bool,
+    /// Who answered.
+    pub ending: End,
+}
+
+/// The target that a row is about.
+pub fn target(row: &Value) -> Option<Target> {
+    let kind = match row.get("kind")?.as_str()? {
+        "network" => Kind::Ip,
+        "user" => Kind::User,
+        "session" => Kind::Session,
+        _ => Kind::Token,
+    };
+    Whom { kind, value: row.get("target")?.as_str()?.to_owned() }.target().ok()
+}
+
+/// Up to `limit` bans, each with the nodes that know it.
+pub async fn gather_bans(fleet: &Fleet, limit: usize) -> Result<Bans, Trouble> {
     let mut expected = fleet.nodes().await?;
     let (mut found, mut after, mut ending) = (BTreeMap::new(), None, None);
     let more = loop {
@@ -183,16 +205,21 @@ pub async fn bans(fleet: &Fleet, limit: usize, json: bool) -> Result<End, Troubl
             break after.is_some() || found.len() > limit;
         }
     };
-    if more {
-        complain("there are more: raise --limit");
-    }
     let rows = found.into_values().take(limit).map(|(mut row, nodes)| {
         if let Some(row) = row.as_object_mut() {
             row.insert("nodes".into(), json!(nodes));
         }
         row
     });
-    let rows: Vec<Value> = rows.collect();
+    Ok(Bans { rows: rows.collect(), more, ending: ending.unwrap_or(End::None) })
+}
+
+/// `gatectl ban list`.
+pub async fn bans(fleet: &Fleet, limit: usize, json: bool) -> Result<End, Trouble> {
+    let Bans { rows, more, ending } = gather_bans(fleet, limit).await?;
+    if more {
+        complain("there are more: raise --limit");
+    }
     let now = fleet.now().await?;
     if json {
         show::json(&rows);
@@ -204,5 +231,5 @@ pub async fn bans(fleet: &Fleet, limit: usize, json: bool) -> Result<End, Troubl
         });
         table(&["KIND", "TARGET", "LEFT", "NODES", "REASON"], &cells.collect::<Vec<_>>());
     }
-    Ok(ending.unwrap_or(End::None))
+    Ok(ending)
 }

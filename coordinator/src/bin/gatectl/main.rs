@@ -18,8 +18,17 @@ mod keys;
 /// Lists: nodes, sessions, bans.
 mod list;
 
+/// Penalties, explained.
+mod policy;
+
 /// What changes something.
 mod act;
+
+/// Many bans at once.
+mod bulk;
+
+/// Bans as lines of a file.
+mod lines;
 
 /// What happens now.
 mod watch;
@@ -30,7 +39,7 @@ mod mint;
 /// Tables, JSON, times.
 mod show;
 
-use arguments::{Arguments, BanVerb, KickVerb, SessionsVerb, TokenVerb, Verb};
+use arguments::{Arguments, BanVerb, KickVerb, PolicyVerb, SessionsVerb, TokenVerb, Verb};
 use fleet::Fleet;
 
 /// What a verb came to.
@@ -102,6 +111,11 @@ async fn run(arguments: Arguments) -> Result<End, Trouble> {
         Verb::Kick(KickVerb::User(what)) => act::kick_user(&Fleet::open(common).await?, what, json).await,
         Verb::Ban(BanVerb::Add(what)) => act::ban(&Fleet::open(common).await?, what, json).await,
         Verb::Ban(BanVerb::Remove(what)) => act::lift(&Fleet::open(common).await?, what, json).await,
+        Verb::Ban(BanVerb::Import(what)) => bulk::import(&Fleet::open(common).await?, &what, json).await,
+        Verb::Ban(BanVerb::Export(what)) => bulk::export(&Fleet::open(common).await?, &what).await,
+        Verb::Policy(PolicyVerb::Show) => policy::show(&Fleet::open(common).await?, json).await,
+        Verb::Policy(PolicyVerb::Explain { who }) => policy::explain(&Fleet::open(common).await?, who, json).await,
+        Verb::Reload => act::reload(Fleet::open(common).await?, json).await,
         Verb::Ban(BanVerb::List { limit }) => list::bans(&Fleet::open(common).await?, limit, json).await,
         Verb::Drain { node, wait } => act::drain(&Fleet::open(common).await?, node, wait, json).await,
         Verb::Broadcast { kind, payload } => act::broadcast(&Fleet::open(common).await?, kind, payload, json).await,

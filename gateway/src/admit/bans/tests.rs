@@ -147,6 +147,56 @@ fn at_the_bound_the_ended_go_first_and_then_what_ends_soonest() {
     assert_eq!(identity(&table, "c", None, 0, 80), Ok(()), "a lift of what is known needs no room");
 }
 
+fn restrict(target: Target, until: u64, close: bool) -> ControlEntry {
+    ControlEntry::Restrict { target, until: UnixMs(until), close, reason: "test".into() }
+}
+
+#[test]
+fn restrictions_are_found_by_user_and_by_the_network_of_an_address_and_are_no_bans() {
+    let table = BanTable::new(DAY);
+    let ip = |text: &str| -> Option<IpAddr> { Some(text.parse().unwrap()) };
+    at(&table, 1, 0, restrict(Target::User(user("ada")), 100, false));
+    at(&table, 2, 0, restrict(net("192.0.2.7/32"), 200, true));
+    at(&table, 3, 0, restrict(net("2001:db8:1:2::/64"), 200, false));
+    let of = |who: Option<&str>, address: Option<IpAddr>, now| {
+        let user = who.map(user);
+        table.restriction(user.as_ref(), address, UnixMs(now)).map(|r| (r.until.0, r.close))
+    };
+    assert_eq!(of(Some("ada"), None, 99), Some((100, false)));
+    assert_eq!(of(Some("ada"), None, 100), None);
+    assert_eq!(
+        of(Some("ada"), ip("::ffff:192.0.2.7"), 50),
+        Some((200, true)),
+        "the longer one, and whatever ends sessions"
+    );
+    assert_eq!(of(Some("bob"), ip("2001:db8:1:2:ffff::9"), 50), Some((200, false)));
+    assert_eq!(of(Some("bob"), ip("2001:db8:1:3::"), 50), None);
+    assert_eq!(table.restricted(UnixMs(50)), 3);
+    assert!(!banned_at(&table, "192.0.2.7", 50) && identity(&table, "ada", None, 0, 50).is_ok());
+    at(&table, 4, 10, ControlEntry::Lift { target: Target::User(user("ada")) });
+    assert_eq!(of(Some("ada"), None, 50), None, "a lift ends it");
+    at(&table, 5, 5, restrict(Target::User(user("ada")), 1_000, false));
+    assert_eq!(of(Some("ada"), None, 50), None, "an older one does not come back");
+}
+
+#[test]
+fn what_the_log_has_not_brought_yet_holds_and_whatever_it_brings_takes_its_place() {
+    let table = BanTable::new(DAY);
+    let ada = || Target::User(user("ada"));
+    let held = |at, entry| table.apply_provisionally(&Logged { id: LogId::default(), at: UnixMs(at), entry });
+    at(&table, 1, 1_000, ban(ada(), None));
+    at(&table, 2, 1_001, ControlEntry::Lift { target: ada() });
+    // this node's clock is behind the store's
+    held(5, ban(ada(), None));
+    assert!(table.is_banned(&ada(), UnixMs(5)));
+    at(&table, 3, 1_002, ControlEntry::Lift { target: ada() });
+    assert!(!table.is_banned(&ada(), UnixMs(5)));
+    held(9_000, ban(net("10.0.0.0/8"), None));
+    assert!(banned_at(&table, "10.1.1.1", 0));
+    at(&table, 4, 1_003, ControlEntry::Lift { target: net("10.0.0.0/8") });
+    assert!(!banned_at(&table, "10.1.1.1", 0), "nor may it be ahead");
+}
+
 #[test]
 fn kicks_and_drains_are_not_state() {
     let table = BanTable::new(DAY);

@@ -10,6 +10,25 @@ use super::*;
 pub(in crate::admit) const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 pub(in crate::admit) const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln";
 
+fn penalty() -> Penalty {
+    Penalty {
+        enabled: true,
+        dry_run: false,
+        half_life: Duration::from_secs(600),
+        restrict: 200,
+        disconnect: 400,
+        ban: 1_000,
+        network_factor: 5,
+        delay: Duration::from_secs(10),
+        max_delay: Duration::from_secs(3_600),
+        memory: Duration::from_secs(21_600),
+        ban_for: Duration::from_secs(3_600),
+        auto_bans: Rate { count: 10, period: Duration::from_secs(60) },
+        never_ban: vec![],
+        never_ban_users: vec![],
+    }
+}
+
 /// A configuration as a careful operator would write it: TLS off on loopback, one origin, one issuer with a cookie.
 #[allow(clippy::too_many_lines, reason = "one literal")]
 pub(in crate::admit) fn config() -> Config {
@@ -128,6 +147,7 @@ pub(in crate::admit) fn config() -> Config {
         signatures: Signatures { builtin: true, file: None },
         leaks: Leaks { default: LeakUse::Off, builtin: true, file: None },
         anomaly: Anomaly { half_life: Duration::from_secs(60), restrict: 100, disconnect: 250 },
+        penalty: penalty(),
         bans: Bans::default(),
         pipeline: Pipeline { dry_run: portcullis_common::stage::Stages::NONE },
         log: Log { filter: "info".into(), json: true },

@@ -1,0 +1,322 @@
+//! Networks, and which of them an address is in: a binary trie with paths compressed (PATRICIA, D. R. Morrison 1968).
+//!
+//! What a look-up costs depends on how deep networks lie in each other and how close they are, never on how many prefix
+//! lengths are in use: whoever fills a list with networks of every length makes nobody's look-up slow.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// Nothing there.
+const NONE: u32 = u32::MAX;
+
+/// A node: a prefix, and whether it is a member or only where two others part. 32 bytes.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    /// The prefix from the highest bit on; the rest is zero.
+    bits: u128,
+    children: [u32; 2],
+    len: u8,
+    member: bool,
+}
+
+/// The networks of one family.
+#[derive(Debug, Clone)]
+struct Family {
+    nodes: Vec<Node>,
+    /// Places in `nodes` that are used again.
+    free: Vec<u32>,
+    root: u32,
+}
+
+/// A set of networks. IPv4 and IPv6 share nothing; host bits do not count. At most two nodes for each network.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkSet {
+    v4: Family,
+    v6: Family,
+    len: usize,
+}
+
+impl Default for Family {
+    fn default() -> Self {
+        Self { nodes: Vec::new(), free: Vec::new(), root: NONE }
+    }
+}
+
+/// An address from the highest bit on.
+fn bits_of(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+        IpAddr::V6(v6) => v6.to_bits(),
+    }
+}
+
+/// The first `len` bits.
+fn cut(bits: u128, len: u8) -> u128 {
+    if len == 0 { 0 } else { bits & (u128::MAX << (128 - u32::from(len.min(128)))) }
+}
+
+/// Which way to go behind the first `len` bits.
+fn side(bits: u128, len: u8) -> usize {
+    usize::from(bits.checked_shr(127_u32.saturating_sub(u32::from(len))).unwrap_or(0) & 1 == 1)
+}
+
+/// How many bits two prefixes have in common, at most `most`.
+fn common(a: u128, b: u128, most: u8) -> u8 {
+    u8::try_from((a ^ b).leading_zeros()).unwrap_or(128).min(most)
+}
+
+impl Family {
+    fn node(&self, at: u32) -> Option<&Node> {
+        self.nodes.get(usize::try_from(at).ok()?)
+    }
+
+    fn node_mut(&mut self, at: u32) -> Option<&mut Node> {
+        self.nodes.get_mut(usize::try_from(at).ok()?)
+    }
+
+    fn put(&mut self, node: Node) -> u32 {
+        if let Some(at) = self.free.pop() {
+            if let Some(place) = self.node_mut(at) {
+                *place = node;
+            }
+            return at;
+        }
+        self.nodes.push(node);
+        u32::try_from(self.nodes.len() - 1).unwrap_or(NONE)
+    }
+
+    /// Hangs `child` where `old` hung under `parent`, a node and a side of it; without a parent it is the root.
+    fn hang(&mut self, parent: Option<(u32, usize)>, child: u32) {
+        let place = match parent {
+            None => Some(&mut self.root),
+            Some((at, side)) => self.node_mut(at).and_then(|node| node.children.get_mut(side)),
+        };
+        if let Some(place) = place {
+            *place = child;
+        }
+    }
+
+    fn insert(&mut self, bits: u128, len: u8) -> bool {
+        let leaf = Node { bits, children: [NONE; 2], len, member: true };
+        let (mut at, mut parent) = (self.root, None);
+        while let Some(node) = self.node_mut(at) {
+            let shared = common(bits, node.bits, len.min(node.len));
+            if shared < node.len {
+                let (old, mut fork) =
+                    (*node, Node { bits: cut(bits, shared), len: shared, member: shared == len, ..leaf });
+                let below = if shared < len { self.put(leaf) } else { NONE };
+                fork.children = if side(old.bits, shared) == 0 { [at, below] } else { [below, at] };
+                let fork = self.put(fork);
+                self.hang(parent, fork);
+                return true;
+            }
+            if node.len == len {
+                return !std::mem::replace(&mut node.member, true);
+            }
+            let side = side(bits, node.len);
+            parent = Some((at, side));
+            at = node.children.get(side).copied().unwrap_or(NONE);
+        }
+        let leaf = self.put(leaf);
+        self.hang(parent, leaf);
+        true
+    }
+
+    fn remove(&mut self, bits: u128, len: u8) -> bool {
+        let (mut at, mut parent, mut above) = (self.root, None, None);
+        while let Some(node) = self.node_mut(at) {
+            if common(bits, node.bits, node.len) < node.len || node.len > len {
+                return false;
+            }
+            if node.len == len {
+                if !std::mem::replace(&mut node.member, false) {
+                    return false;
+                }
+                self.tidy(at, parent);
+                if let Some((up, _)) = parent {
+                    self.tidy(up, above);
+                }
+                return true;
+            }
+            let side = side(bits, node.len);
+            above = parent;
+            parent = Some((at, side));
+            at = node.children.get(side).copied().unwrap_or(NONE);
+        }
+        false
+    }
+
+    /// Takes a node out that is no member and parts nothing.
+    fn tidy(&mut self, at: u32, parent: Option<(u32, usize)>) {
+        let Some(node) = self.node(at).filter(|node| !node.member) else { return };
+        let only = match node.children {
+            [NONE, child] | [child, NONE] => child,
+            _ => return,
+        };
+        self.hang(parent, only);
+        self.free.push(at);
+    }
+
+    /// The lengths of those that hold an address of these bits, the widest first, until `found` says true.
+    fn any(&self, bits: u128, mut found: impl FnMut(u8) -> bool) -> bool {
+        let mut at = self.root;
+        while let Some(node) = self.node(at) {
+            if common(bits, node.bits, node.len) < node.len {
+                return false;
+            }
+            if node.member && found(node.len) {
+                return true;
+            }
+            at = node.children.get(side(bits, node.len)).copied().unwrap_or(NONE);
+        }
+        false
+    }
+}
+
+impl NetworkSet {
+    fn family(&mut self, network: IpNet) -> (&mut Family, u128, u8) {
+        let (bits, len) = (cut(bits_of(network.addr()), network.prefix_len()), network.prefix_len());
+        match network {
+            IpNet::V4(_) => (&mut self.v4, bits, len),
+            IpNet::V6(_) => (&mut self.v6, bits, len),
+        }
+    }
+
+    /// Takes a network in; false when it was there.
+    pub fn insert(&mut self, network: IpNet) -> bool {
+        let (family, bits, len) = self.family(network);
+        let new = family.insert(bits, len);
+        self.len += usize::from(new);
+        new
+    }
+
+    /// Takes exactly this network out; false when it was not there.
+    pub fn remove(&mut self, network: IpNet) -> bool {
+        let (family, bits, len) = self.family(network);
+        let gone = family.remove(bits, len);
+        self.len -= usize::from(gone);
+        gone
+    }
+
+    /// Goes through the networks that hold `ip`, the widest first, until `found` says true; whether it did. An
+    /// IPv4-mapped address is an IPv6 address here: callers bring it into its canonical form first.
+    pub fn any(&self, ip: IpAddr, mut found: impl FnMut(IpNet) -> bool) -> bool {
+        let family = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        family.any(bits_of(ip), |len| IpNet::new(ip, len).is_ok_and(|network| found(network.trunc())))
+    }
+
+    /// Whether some network holds `ip`.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.any(ip, |_| true)
+    }
+
+    /// How many networks.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl FromIterator<IpNet> for NetworkSet {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(networks: I) -> Self {
+        let mut set = Self::default();
+        for network in networks {
+            set.insert(network);
+        }
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn net(text: &str) -> IpNet {
+        text.parse().unwrap()
+    }
+
+    fn holders(set: &NetworkSet, ip: &str) -> Vec<String> {
+        let mut all = Vec::new();
+        assert!(!set.any(ip.parse().unwrap(), |network| {
+            all.push(network.to_string());
+            false
+        }));
+        all
+    }
+
+    #[test]
+    fn an_address_is_in_every_network_around_it_and_in_no_other() {
+        let all = ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "10.1.2.2/31", "::/0", "2001:db8::/32"];
+        let set: NetworkSet = all.map(net).into_iter().collect();
+        assert_eq!(set.len(), 7);
+        assert_eq!(holders(&set, "10.1.2.3"), ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.2/31", "10.1.2.3/32"]);
+        assert_eq!(holders(&set, "10.1.2.4"), ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16"]);
+        assert_eq!(holders(&set, "2001:db8::1"), ["::/0", "2001:db8::/32"]);
+        assert_eq!(holders(&set, "a00::"), ["::/0"], "families share nothing");
+    }
+
+    #[test]
+    fn host_bits_do_not_count_and_nothing_is_there_twice() {
+        let mut set = NetworkSet::default();
+        assert!(set.insert(net("10.1.2.3/8")) && !set.insert(net("10.0.0.0/8")));
+        assert!(set.contains("10.9.9.9".parse().unwrap()));
+        assert!(set.remove(net("10.255.0.0/8")) && !set.remove(net("10.0.0.0/8")) && set.is_empty());
+        assert!(!set.contains("10.9.9.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_no_node_behind() {
+        let mut set = NetworkSet::default();
+        let all: Vec<IpNet> = (0..1_000_u32).map(|n| net(&format!("10.{}.{}.0/24", n / 250, n % 250))).collect();
+        all.iter().for_each(|network| assert!(set.insert(*network)));
+        all.iter().for_each(|network| assert!(set.remove(*network)));
+        assert_eq!((set.v4.root, set.v4.free.len()), (NONE, set.v4.nodes.len()));
+        let nodes = set.v4.nodes.len();
+        all.iter().for_each(|network| assert!(set.insert(*network)));
+        assert_eq!(set.v4.nodes.len(), nodes, "places are used again");
+    }
+
+    fn network() -> impl Strategy<Value = IpNet> {
+        // few bits, so that networks lie in each other
+        let v4 = (0u32..16, 0u8..=32).prop_map(|(n, len)| IpNet::new(IpAddr::from((n << 28 | n).to_be_bytes()), len));
+        let v6 =
+            (0u128..16, 0u8..=128).prop_map(|(n, len)| IpNet::new(IpAddr::from((n << 124 | n).to_be_bytes()), len));
+        prop_oneof![v4, v6].prop_map(|network| network.unwrap().trunc())
+    }
+
+    proptest! {
+        #[test]
+        fn it_answers_as_a_plain_list_would(
+            steps in proptest::collection::vec((any::<bool>(), network()), 0..60),
+            asked in proptest::collection::vec(network(), 0..20),
+        ) {
+            let (mut set, mut list) = (NetworkSet::default(), BTreeSet::new());
+            for (put, network) in steps {
+                if put {
+                    prop_assert_eq!(set.insert(network), list.insert(network));
+                } else {
+                    prop_assert_eq!(set.remove(network), list.remove(&network));
+                }
+            }
+            prop_assert_eq!(set.len(), list.len());
+            for ip in asked.iter().map(IpNet::addr) {
+                let mut seen = BTreeSet::new();
+                set.any(ip, |network| { seen.insert(network); false });
+                let expected: BTreeSet<IpNet> = list.iter().copied().filter(|network| network.contains(&ip)).collect();
+                prop_assert_eq!(seen, expected);
+            }
+        }
+    }
+}
