@@ -54,6 +54,8 @@ if [ -z "${STAGES:-}" ] || [[ " $STAGES " == *" versions "* ]]; then
 fi
 proof commands 600 portcullis-tests commands measure::
 proof reload 600 portcullis-tests reload crowd
+proof simulation 3600 portcullis-common fleet_simulation no_schedule
+proof ledger 1800 portcullis-common ledger_simulation no_schedule
 
 [ ${#failed[@]} -eq 0 ] && echo "chaos: everything passed" && exit 0
 echo "chaos: failed: ${failed[*]}"

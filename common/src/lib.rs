@@ -39,5 +39,8 @@ pub mod store;
 /// What the programs do alike.
 pub mod process;
 
+/// How long a node may act in the name of its lease.
+pub mod fence;
+
 /// Which lives of nodes are there, and which are proved to be over.
 pub mod membership;

@@ -22,6 +22,7 @@ use crate::pipeline::sanitise::Cleaned;
 pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
 pub use self::outbound::OutboundGuarded;
 pub use self::penalty::{AutoBanWithheld, PenaltyStep};
+pub use self::store::StoreEvicts;
 
 /// Operators' commands.
 mod command;
@@ -31,6 +32,9 @@ mod outbound;
 
 /// Penalties.
 mod penalty;
+
+/// The store itself.
+mod store;
 
 /// A handshake was refused.
 pub struct HandshakeRefused<'a> {

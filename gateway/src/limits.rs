@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portcullis_common::clock::{Clock, Mono};
+use portcullis_common::clock::Clock;
 use portcullis_common::gcra::Gcra;
 use portcullis_common::limit::{Answer, Order, Plan, Standing, Table, Took};
 use portcullis_common::store::limit::{Ask, LimitCounts, LimitKey};
@@ -162,7 +162,7 @@ impl Shared {
     fn nodes(&self, now: u64) -> u32 {
         if now.saturating_sub(self.looked.load(Ordering::Relaxed)) >= VIEW {
             self.looked.store(now, Ordering::Relaxed);
-            let nodes = self.sources.membership.nodes(Mono(now / 1_000_000)).len();
+            let nodes = self.sources.membership.nodes().len();
             self.nodes.store(u32::try_from(nodes).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
         }
         self.nodes.load(Ordering::Relaxed)

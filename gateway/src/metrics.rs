@@ -136,6 +136,8 @@ pub struct Metrics {
     resumes: [Counter; 4],
     /// 1 while the node drains.
     pub draining: Gauge,
+    /// 1 while a server of the store may drop keys.
+    pub store_evicts: Gauge,
     /// 1 while the node is fenced.
     pub fenced: Gauge,
     /// How often it was.
@@ -180,6 +182,7 @@ impl Metrics {
             sessions: gauge(&mut r, "sessions", "Live sessions"),
             outbox_bytes: gauge(&mut r, "outbox_bytes", "Bytes that wait to be written to clients"),
             draining: gauge(&mut r, "draining", "1 while the node drains"),
+            store_evicts: gauge(&mut r, "store_evicts", "1 while a server of the store may drop keys"),
             fenced: gauge(&mut r, "fenced", "1 while the node is fenced"),
             fences: counter(&mut r, "fences", "Times that the node fenced itself"),
             lease_lapses: counter(&mut r, "lease_lapses", "Times that the lease lapsed and a new life began"),

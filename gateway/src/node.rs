@@ -10,6 +10,8 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_common::clock::{Clock, Mono, UnixMs};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
+use portcullis_common::fence::{Fence, LEASE};
+use portcullis_common::ids::NodeEpoch;
 use portcullis_common::ids::{NodeEpoch, UserId};
 use portcullis_common::store::Stores;
 use portcullis_common::wire::code::Code;
@@ -34,8 +36,7 @@ use crate::pipeline::rate::Allowance;
 use crate::reload::{self, LastReload};
 use crate::rules::Rules;
 use crate::session::era::EraKeeper;
-use crate::session::fence::Fence;
-use crate::session::manager::{Estate, LEASE, Life, ManagerHandle};
+use crate::session::manager::{Estate, Life, ManagerHandle};
 use crate::session::membership::Membership;
 use crate::session::orphans::Orphanage;
 use crate::session::registry::Registry;
@@ -281,12 +282,15 @@ impl Node {
         // how many share the fleet's limits is known before the first message
         self.membership.observed(&self.stores.lease.members().await?, self.clock.mono());
         self.store_time.learn(self.stores.commands.now().await?, self.clock.wall());
+        let asked = self.clock.mono();
+        self.membership.answered(&self.stores.lease.members().await?, &[], asked, self.clock.mono());
         let asked = Arc::clone(&self.drain_asked);
         let estate = Arc::new(Estate {
             node: id,
             life: Arc::clone(&self.life),
             fence: Arc::clone(&self.fence),
             renewing: tokio::sync::Mutex::default(),
+            looking: tokio::sync::Mutex::default(),
             membership: Arc::clone(&self.membership),
             clock: Arc::clone(&self.clock),
             registry: Arc::clone(&self.registry),
@@ -295,6 +299,7 @@ impl Node {
             sweep: Sweep::default(),
             store_time: Arc::clone(&self.store_time),
             stores: self.stores.clone(),
+            watch: self.vitals.watch(),
             metrics: Arc::clone(&self.metrics),
             cap: self.config.session.max_per_user,
             on_drain: Box::new(move || asked.notify_one()),

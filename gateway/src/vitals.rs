@@ -6,12 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use portcullis_common::clock::Clock;
+use portcullis_common::fence::{Fence, Standing};
 use portcullis_common::store::watch::{Probe, StoreWatch};
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 use serde_json::{Value, json};
-
-use crate::session::fence::{Fence, Standing};
 
 /// New sessions are refused when what is known of bans and revocations is older.
 pub const STALE_FOR_SESSIONS: Duration = Duration::from_secs(10);
@@ -42,6 +41,12 @@ impl Vitals {
     #[must_use]
     pub fn store(&self) -> Option<&dyn StoreWatch> {
         self.store.as_deref()
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn watch(&self) -> Option<Arc<dyn StoreWatch>> {
+        self.store.clone()
     }
 
     /// The lease is taken, bans are known, mail can come.
@@ -92,8 +97,10 @@ impl Vitals {
     #[must_use]
     pub fn degraded(&self) -> Vec<&'static str> {
         let down = self.store().is_some_and(|store| !store.answers());
+        let evicts = self.store().is_some_and(StoreWatch::evicts);
         let all = [
             (down, "the store does not answer"),
+            (evicts, "a server of the store drops keys when memory is short (maxmemory-policy)"),
             (self.standing() != Standing::Held, "the lease was not renewed in time"),
             (self.log_is_older_than(STALE_FOR_SESSIONS), "the control log was not read lately"),
         ];
@@ -175,6 +182,9 @@ mod tests {
         }
         fn probe(&self) -> Probe {
             self.0.lock().unwrap().3
+        }
+        fn evicts(&self) -> bool {
+            false
         }
         fn counts(&self) -> StoreCounts {
             StoreCounts::default()

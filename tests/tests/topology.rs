@@ -79,14 +79,23 @@ fn two_gateways_over_a_cluster_are_one_system_also_after_a_master_came_back() {
 }
 
 #[test]
-fn two_gateways_behind_sentinels_go_on_when_the_master_is_killed() {
+fn two_gateways_behind_sentinels_go_on_when_the_master_is_killed_and_say_that_the_next_one_may_forget() {
     let mut watched = Watched::start();
     let nodes = pair(&watched.url(), rooms);
     let (mut ada, mut bob) = talk(&nodes, 2);
+    // nobody asks a replica when it is made one
+    watched.second.cli(&["config", "set", "maxmemory-policy", "allkeys-lru"]);
+    assert!(nodes.iter().all(|node| node.metric("portcullis_store_evicts") == 0.0));
     watched.first.kill();
     watched.wait_for_master(watched.second.port());
     talks_again(&mut ada, &mut bob, "kept.r0");
     talks_again(&mut ada, &mut bob, "kept.r1");
+    for node in &nodes {
+        let told = || node.events().iter().any(|event| event["event"] == "store_evicts" && event["evicts"] == true);
+        wait::until("the node to say so", || told().then_some(()));
+        assert_eq!(node.metric("portcullis_store_evicts"), 1.0);
+        assert!(node.health()["degraded"].to_string().contains("maxmemory-policy"), "{}", node.health());
+    }
     wait::until_within(PATIENCE, "newcomers are let in on both nodes", || {
         nodes.iter().all(|node| knock(node, "eve").is_ok()).then_some(())
     });

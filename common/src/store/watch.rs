@@ -40,6 +40,9 @@ pub trait StoreWatch: Send + Sync {
     /// Whether the log of the store's present era has been read to its end, and what was missing in it written back.
     fn log_current(&self) -> bool;
 
+    /// Whether a server drops keys when memory is short, and may not; as it said when the present connection to it began.
+    fn evicts(&self) -> bool;
+
     /// The bus.
     fn probe(&self) -> Probe;
 

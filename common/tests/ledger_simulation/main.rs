@@ -1,5 +1,6 @@
 //! A seeded simulation of the session ledger: random schedules of several nodes against what must always be true, and
-//! the same against ledgers that are wrong on purpose. A failure names its seed; `one(seed)` repeats it.
+//! the same against ledgers that are wrong on purpose. A failure names its seed: `PORTCULLIS_SEED=n` repeats it;
+//! `PORTCULLIS_CHAOS=1` runs fifty times as many.
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, reason = "test code")]
 
@@ -17,7 +18,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use world::World;
 
-const SCHEDULES: u64 = 20_000;
+const SCHEDULES: u64 = 94_000;
 const STEPS: usize = 40;
 
 fn memory(clock: Arc<dyn Clock>) -> Arc<dyn SessionLedger> {
@@ -35,11 +36,15 @@ fn one(seed: u64, make: &dyn Fn(Arc<dyn Clock>) -> Arc<dyn SessionLedger>) -> Re
 
 #[test]
 fn no_schedule_breaks_the_memory_ledger() {
+    if let Ok(seed) = std::env::var("PORTCULLIS_SEED") {
+        return one(seed.parse().expect("a number"), &memory).expect("a schedule that breaks nothing");
+    }
+    let schedules = if std::env::var_os("PORTCULLIS_CHAOS").is_some() { 50 * SCHEDULES } else { SCHEDULES };
     let threads = 2;
     std::thread::scope(|scope| {
         for thread in 0..threads {
             scope.spawn(move || {
-                for seed in (thread..SCHEDULES).step_by(threads as usize) {
+                for seed in (thread..schedules).step_by(threads as usize) {
                     if let Err(why) = one(seed, &memory) {
                         panic!("{why}");
                     }
@@ -47,6 +52,7 @@ fn no_schedule_breaks_the_memory_ledger() {
             });
         }
     });
+    println!("SEED=0..{schedules}");
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Forgetful for Forgetter {
                     let (era, _) = told.split_once(' ').expect("an era and a server");
                     self.ask::<()>(&[b"SET", key.as_bytes(), format!("{era} 0123abcd").as_bytes()]).await;
                 }
-                if key.ends_with("}:fleet-era") {
+                if key.ends_with("}:fleet-era") || key.contains("}:room:") {
                     self.ask::<u64>(&[b"HSET", key.as_bytes(), b"run", b"0123abcd"]).await;
                 }
             }

@@ -109,12 +109,11 @@ pub(super) async fn arm(node: &Node, user: &UserId, holder: &Holder, grant: Opti
 async fn free_dead(worker: &Rc<Worker>, user: &UserId) -> Result<bool, Reject> {
     let node = &worker.node;
     let slots = node.stores.ledger.slots(user.clone()).await.map_err(lost(node, "ledger.slots"))?;
-    let now = node.clock.mono();
     let lives: HashSet<_> = slots.into_iter().map(|slot| (slot.holder.node, slot.holder.epoch)).collect();
     let mut freed = 0;
     for (name, epoch) in lives {
         let own = name == node.config.node.id && epoch == node.epoch();
-        if !own && node.membership.is_dead(&name, epoch, now) {
+        if !own && node.membership.is_gone(&name, epoch) {
             freed += node.stores.ledger.reap(name.clone(), epoch, REAP).await.map_err(lost(node, "ledger.reap"))?;
             node.stores.presence.reap(name, epoch, REAP).await.map_err(lost(node, "presence.reap"))?;
         }

@@ -92,6 +92,7 @@ impl EraKeeper {
                 EraBegan { node, era: view.era, sessions }.emit(metrics);
             }
             self.estate.keep_lease().await;
+            self.speak_for_others(&view).await?;
         }
         if registry.count() > 0 {
             stores.eras.mark(view.era, node.clone(), Mark::Waiting).await?;
@@ -103,9 +104,21 @@ impl EraKeeper {
         Ok(view)
     }
 
+    /// Who opened the era may have known less than this node: a member with sessions that cannot say so itself, because it
+    /// is cut off, is waited for all the same.
+    async fn speak_for_others(&self, view: &EraView) -> Result<(), StoreFault> {
+        let Estate { stores, node, membership, .. } = &*self.estate;
+        if !view.whole {
+            for other in membership.nodes().into_iter().filter(|other| other != node) {
+                stores.eras.mark(view.era, other, Mark::Waiting).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn open(&self) -> Result<EraView, StoreFault> {
-        let Estate { stores, node, membership, clock, .. } = &*self.estate;
-        let mut members = membership.nodes(clock.mono());
+        let Estate { stores, node, membership, .. } = &*self.estate;
+        let mut members = membership.nodes();
         if !members.contains(node) {
             members.push(node.clone());
         }

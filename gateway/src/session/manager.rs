@@ -7,33 +7,35 @@ use std::time::Duration;
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Supervised};
 use portcullis_common::clock::{Clock, UnixMs};
+use portcullis_common::fence::{Fence, LEASE, Standing};
 use portcullis_common::ids::{NodeEpoch, NodeId, UserId};
+use portcullis_common::membership::Life as Lived;
 use portcullis_common::store::control::{ControlEntry, ControlSink, EVENT_KEPT, Logged, Target};
+use portcullis_common::store::lease::Member;
 use portcullis_common::store::session::Holder;
+use portcullis_common::store::watch::StoreWatch;
 use portcullis_common::store::{StoreFault, Stores};
 
 use super::connection::Order;
-use super::fence::{Fence, Standing};
 use super::membership::Membership;
 use super::purge::purge;
 use super::registry::{Registry, SessionEntry};
 use super::supervise::Guardian;
 use super::sweep::{Sweep, wanted};
 use super::talk::Stop;
+use super::verify::look_over;
 use crate::admit::bans::{BanTable, canonical};
 use crate::admit::kicks::{KickTable, ended_user};
-use crate::events::{Fenced, LeaseLapsed, PanicCaught, StoreFailed};
+use crate::events::{Fenced, LeaseLapsed, PanicCaught, StoreEvicts, StoreFailed};
 use crate::metrics::Metrics;
 use crate::store_time::StoreTime;
 
-/// How long a lease lasts.
-pub const LEASE: Duration = Duration::from_secs(10);
 /// How often it is looked whether the own lease has to be renewed; what failed is tried again as often.
 const TICK: Duration = Duration::from_millis(500);
 /// How often the own lease is renewed.
 const RENEW: Duration = Duration::from_secs(3);
-/// Every how many ticks the leases of all are looked at.
-const LOOK: u64 = 2;
+/// Every how many ticks live sessions are asked after.
+const VERIFY: u64 = 2;
 /// Slots, and memberships, of a dead life that are freed in one tick.
 const REAP: usize = 1_000;
 /// Sessions that re-assert themselves in one tick.
@@ -53,6 +55,8 @@ pub struct Estate {
     pub fence: Arc<Fence>,
     /// One renewal at a time.
     pub renewing: tokio::sync::Mutex<()>,
+    /// One look at the others at a time.
+    pub looking: tokio::sync::Mutex<()>,
     /// The lives of the others.
     pub membership: Arc<Membership>,
     /// Time.
@@ -69,6 +73,8 @@ pub struct Estate {
     pub store_time: Arc<StoreTime>,
     /// Node leases, session slots, room members.
     pub stores: Stores,
+    /// How the store is doing; `None` where it is always well.
+    pub watch: Option<Arc<dyn StoreWatch>>,
     /// `session.max_per_user`.
     pub cap: u32,
     /// Counters.
@@ -287,16 +293,18 @@ pub struct Manager {
 impl Manager {
     fn begin(&self, ctx: &mut Context<Self>) {
         let mut ticks = 0u64;
-        let mut before = Standing::Held;
+        let (mut before, mut evicts) = (Standing::Held, false);
         ctx.run_interval(TICK, move |manager, _| {
             ticks += 1;
-            let look = ticks.is_multiple_of(LOOK);
+            let turn = ticks.is_multiple_of(VERIFY).then_some(ticks / VERIFY);
             let estate = Arc::clone(&manager.estate);
             before = estate.report(before);
+            evicts = estate.report_policy(evicts);
             actix_rt::spawn(async move {
                 estate.renew().await;
-                if look {
-                    estate.look_around().await;
+                estate.look_around().await;
+                if let Some(turn) = turn.filter(|_| estate.watch.is_some()) {
+                    look_over(&estate, turn).await;
                 }
             });
         });
@@ -312,6 +320,15 @@ impl Estate {
             Fenced { node: &self.node, sessions: self.registry.count() }.emit(&self.metrics);
         }
         standing
+    }
+
+    /// Says so when a server that may drop keys has come or gone since `before`; whether there is one.
+    fn report_policy(&self, before: bool) -> bool {
+        let evicts = self.watch.as_ref().is_some_and(|watch| watch.evicts());
+        if evicts != before {
+            StoreEvicts { node: &self.node, evicts }.emit(&self.metrics);
+        }
+        evicts
     }
 
     /// Renews the lease when it is time, or begins a new life where it lapsed.
@@ -376,13 +393,21 @@ impl Estate {
         Ok(nothing_left)
     }
 
+    /// The members first: a life that ends between the two questions is in neither answer, and in the next poll.
+    async fn ask_who_lives(&self) -> Result<(Vec<Member>, Vec<Lived>), StoreFault> {
+        let members = self.stores.lease.members().await?;
+        Ok((members, self.stores.remains.lapsed().await?))
+    }
+
     /// Who else lives; what the dead left behind; and whether sessions of an earlier life have to say that they are still here.
     async fn look_around(&self) {
-        match self.stores.lease.members().await {
-            Ok(members) => self.membership.observed(&members, self.clock.mono()),
+        let Ok(_turn) = self.looking.try_lock() else { return };
+        let sent = self.clock.mono();
+        match self.ask_who_lives().await {
+            Ok((members, lapsed)) => self.membership.answered(&members, &lapsed, sent, self.clock.mono()),
             Err(_) => return self.membership.unanswered(),
         }
-        for life in self.membership.dead(self.clock.mono()) {
+        for life in self.membership.gone() {
             match self.bury(&life).await {
                 Ok(true) => self.membership.buried(&life),
                 Ok(false) => {}

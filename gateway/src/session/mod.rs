@@ -33,14 +33,14 @@ pub mod resume;
 /// Slots that nobody knows of.
 pub mod orphans;
 
+/// Sessions that hold no slot any more.
+pub mod verify;
+
 /// Detached sessions that the control log ends.
 pub mod purge;
 
 /// Which lives of nodes are over.
 pub mod membership;
-
-/// How long the node may act in the name of its lease.
-pub mod fence;
 
 /// The node's part in the store's eras.
 pub mod era;

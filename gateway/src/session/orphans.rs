@@ -14,6 +14,8 @@ use portcullis_common::store::StoreFault;
 use portcullis_common::store::session::{Holder, SlotState};
 
 use super::guard::free;
+use super::manager::tell;
+use super::talk::Stop;
 use crate::events::StoreFailed;
 use crate::node::Node;
 
@@ -81,6 +83,8 @@ async fn look_after(node: &Arc<Node>, user: &UserId) {
                 Some(before) => {
                     let both = seen.into_iter().flatten().filter(|stray| before.contains(stray));
                     for stray in both {
+                        // a connection of an earlier generation is over too: the resume took its slot
+                        tell(node.registry.doom(&stray).as_slice(), &Stop::Evicted);
                         free(node, user, &stray).await;
                     }
                     return;
@@ -97,5 +101,5 @@ async fn strays(node: &Node, user: &UserId) -> Result<Vec<Holder>, StoreFault> {
     let slots = node.stores.ledger.slots(user.clone()).await?;
     let own = |holder: &Holder| holder.node == node.config.node.id && holder.epoch == node.epoch();
     let has_socket = slots.into_iter().filter(|slot| !matches!(slot.state, SlotState::Detached { .. }));
-    Ok(has_socket.map(|slot| slot.holder).filter(|h| own(h) && !node.registry.knows(h.sid)).collect())
+    Ok(has_socket.map(|slot| slot.holder).filter(|h| own(h) && !node.registry.knows(h)).collect())
 }

@@ -107,14 +107,15 @@ impl Registry {
         Parting { registry: Arc::clone(self), sid }
     }
 
-    /// The session lost its slot: the entry to tell if it lives; if it is still coming, [`Registry::insert`] says so.
+    /// The holder lost its slot: the entry to tell if it lives; if it is still coming, [`Registry::insert`] says so. A
+    /// connection of an earlier generation lost its own before, and nobody may have been left to say so.
     pub fn doom(&self, holder: &Holder) -> Option<Arc<SessionEntry>> {
         let mut tables = self.tables();
-        if let Some(doomed) = tables.coming.get_mut(&(holder.sid, holder.generation)) {
+        for (_, doomed) in tables.coming.range_mut((holder.sid, 0)..=(holder.sid, holder.generation)) {
             *doomed = true;
         }
         // the life may differ: the session may just be claiming its slot in a new one
-        tables.sessions.get(&holder.sid).filter(|e| e.holder.generation == holder.generation).cloned()
+        tables.sessions.get(&holder.sid).filter(|e| e.holder.generation <= holder.generation).cloned()
     }
 
     /// Adds a session; true when it was doomed on its way here, or a later connection of it is here before it.
@@ -151,11 +152,13 @@ impl Registry {
         self.ended.notify_waiters();
     }
 
-    /// Whether a connection of this session is here, or on its way.
+    /// Whether the connection of this session and generation is here, or on its way. One of an earlier generation is
+    /// another: it has no claim to this holder's slot.
     #[must_use]
-    pub fn knows(&self, sid: SessionId) -> bool {
+    pub fn knows(&self, holder: &Holder) -> bool {
         let tables = self.tables();
-        tables.sessions.contains_key(&sid) || tables.coming.range((sid, 0)..=(sid, u32::MAX)).next().is_some()
+        let here = tables.sessions.get(&holder.sid).is_some_and(|e| e.holder.generation == holder.generation);
+        here || tables.coming.contains_key(&(holder.sid, holder.generation))
     }
 
     /// The session goes on in another life of the node.

@@ -34,8 +34,9 @@ use crate::worker::Worker;
 
 /// How long the connection before may take to leave this node.
 const SETTLE: Duration = Duration::from_secs(1);
-/// When a node that may still have the connection before is told again: mail may be lost.
-const REMIND: Duration = Duration::from_secs(2);
+/// When a node that may still have the connection before is told again: mail may be lost. The second time is later than
+/// a lease: a node that was cut off for longer has begun another life by then, and claims its sessions in it in vain.
+const REMIND: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(10)];
 
 /// A token on its way to its client. No `Debug`: it is a secret.
 pub struct Grant {
@@ -165,8 +166,10 @@ async fn displace(node: &Arc<Node>, identity: &Identity, previous: Holder) {
     post(node, to.clone(), mail.clone()).await;
     let again = Arc::clone(node);
     node.errand(Box::pin(async move {
-        actix_rt::time::sleep(REMIND).await;
-        post(&again, to, mail).await;
+        for wait in REMIND {
+            actix_rt::time::sleep(wait).await;
+            post(&again, to.clone(), mail.clone()).await;
+        }
     }));
 }
 

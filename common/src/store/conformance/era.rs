@@ -1,14 +1,16 @@
 //! Eras: a store that forgot is not a store in which nobody is.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::bus::record;
 use super::session::holder;
 use super::{Fixture, Forgetful, Step, checks, life, ms, node, room, user};
-use crate::config::model::OnLimit;
+use crate::config::model::{History, OnLimit};
+use crate::store::bus::Position;
 use crate::store::era::{EraView, Mark, PATIENCE};
 use crate::store::presence::Occupant;
 use crate::store::session::{Acquire, Acquired, Holder};
@@ -28,6 +30,8 @@ checks![
     of_many_who_open_at_once_all_get_one_era,
     a_process_that_only_reads_follows,
     a_mark_of_an_era_that_is_over_changes_nothing,
+    a_room_begins_a_new_order_when_the_store_lost_everything,
+    a_room_begins_a_new_order_when_the_store_is_a_copy_that_may_lag,
     ; long: a_member_that_says_nothing_is_waited_for_so_long_and_no_longer,
 ];
 
@@ -273,6 +277,57 @@ async fn a_mark_of_an_era_that_is_over_changes_nothing(f: Fixture) {
     open(&stores, &[1]).await;
     refused(stores.eras.mark(before, node(1), Mark::Done).await);
     nothing_new(&stores).await;
+}
+
+async fn said(stores: &Stores, name: &str) -> Position {
+    let keep = Some(History { count: 100, age: ms(60_000) });
+    stores.bus.publish(room(name), record("x"), None, keep).await.unwrap().position
+}
+
+/// Somebody's place in a room, and an order that goes on behind it: no place is given twice.
+async fn goes_on_behind(stores: &Stores, name: &str, seen: &[Position]) {
+    let last = *seen.last().unwrap();
+    let recovery = stores.bus.recover(room(name), last, 10).await.unwrap();
+    assert!(!recovery.complete && recovery.records.is_empty(), "{name} {recovery:?}");
+    let first = said(stores, name).await;
+    assert!(first.offset == 1 && seen.iter().all(|place| place.epoch != first.epoch), "{name} {first:?}");
+    let recovery = stores.bus.recover(room(name), last, 10).await.unwrap();
+    assert_eq!((recovery.complete, recovery.records.len(), recovery.position), (false, 0, first), "{name}");
+    let since = Position { offset: 0, ..first };
+    let recovery = stores.bus.recover(room(name), since, 10).await.unwrap();
+    assert_eq!((recovery.complete, recovery.records.len()), (true, 1), "{name}: what is new is kept");
+    assert_eq!(said(stores, name).await, Position { offset: 2, ..first });
+}
+
+async fn a_room_begins_a_new_order_when_the_store_lost_everything(f: Fixture) {
+    let world = f.world().await;
+    let stores = world.0.process().await;
+    open(&stores, &[]).await;
+    let seen = [said(&stores, "r").await, said(&stores, "r").await];
+    world.0.forget().await;
+    goes_on_behind(&stores, "r", &seen).await;
+}
+
+async fn a_room_begins_a_new_order_when_the_store_is_a_copy_that_may_lag(f: Fixture) {
+    let world = f.world().await;
+    let (stores, other) = (world.0.process().await, world.0.process().await);
+    open(&stores, &[]).await;
+    let mut seen = HashMap::from(["publish", "subscribe", "untouched"].map(|name| (name, Vec::new())));
+    for (name, seen) in &mut seen {
+        seen.push(said(&stores, name).await);
+    }
+    world.0.copy().await;
+    // the copy never gets these, and would give their places again
+    for name in ["publish", "subscribe"] {
+        let place = said(&stores, name).await;
+        seen.get_mut(name).unwrap().push(place);
+    }
+    world.0.fail_over().await;
+    let place = other.bus.subscribe(node(1), room("subscribe")).await.unwrap();
+    assert!(place.offset == 0 && place.epoch != seen["subscribe"][0].epoch, "{place:?}");
+    for (name, seen) in &seen {
+        goes_on_behind(&stores, name, seen).await;
+    }
 }
 
 async fn a_member_that_says_nothing_is_waited_for_so_long_and_no_longer(f: Fixture) {

@@ -2,7 +2,7 @@
 //! under the lock of the room's shard, which is what makes one order for all.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use rand::RngCore;
 
 use super::dedupe::Taken;
+use super::era::{Part, Told};
 use super::history::{Budget, History};
 use super::shard::{Shards, lock};
 use super::{Bounds, ready};
@@ -34,6 +35,8 @@ struct Port {
 struct Sink(Arc<dyn BusSink>);
 
 struct Room {
+    /// Which life of the store gave the offsets: those of one that is over would be given twice.
+    life: u64,
     epoch: u64,
     offset: u64,
     ports: Vec<Arc<Port>>,
@@ -51,6 +54,8 @@ struct Rooms {
 
 pub(super) struct MemoryBus {
     clock: Arc<dyn Clock>,
+    /// Another number after everything by which the store may have lost something.
+    life: AtomicU64,
     rng: Mutex<Box<dyn RngCore + Send>>,
     ports: RwLock<HashMap<NodeId, Arc<Port>>>,
     rooms: Shards<Rooms>,
@@ -63,6 +68,14 @@ pub(super) struct MemoryBus {
 impl Room {
     fn position(&self) -> Position {
         Position { offset: self.offset, epoch: self.epoch }
+    }
+
+    /// The order begins anew: nothing is kept of the one before.
+    fn begin(&mut self, life: u64, epoch: u64, budget: &Budget) {
+        if let Some(mut history) = self.history.take() {
+            history.clear(budget);
+        }
+        (self.life, self.epoch, self.offset) = (life, epoch, 0);
     }
 
     fn prune(&mut self, now: Mono, budget: &Budget) {
@@ -110,6 +123,7 @@ impl MemoryBus {
     pub(super) fn new(clock: Arc<dyn Clock>, rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Self {
         Self {
             clock,
+            life: AtomicU64::new(0),
             rng: Mutex::new(rng),
             ports: RwLock::default(),
             rooms: Shards::new(),
@@ -175,9 +189,19 @@ impl MemoryBus {
             }
             self.count.fetch_add(1, Ordering::Relaxed);
         }
-        let fresh =
-            || Room { epoch: self.epoch(), offset: 0, ports: Vec::new(), history: None, touched: now, queued: false };
-        Ok(rooms.by_name.entry(name.clone()).or_insert_with(fresh))
+        let life = self.life();
+        let room = rooms.by_name.entry(name.clone()).or_insert_with(|| {
+            let (epoch, ports) = (self.epoch(), Vec::new());
+            Room { life, epoch, offset: 0, ports, history: None, touched: now, queued: false }
+        });
+        if room.life != life {
+            room.begin(life, self.epoch(), &self.budget);
+        }
+        Ok(room)
+    }
+
+    fn life(&self) -> u64 {
+        self.life.load(Ordering::Acquire)
     }
 
     fn append(
@@ -208,6 +232,27 @@ impl MemoryBus {
             room.deliver(name, &record);
         }
         Ok(Published { position, duplicate: false })
+    }
+}
+
+impl Part for MemoryBus {
+    /// An order outlives eras: it ends when the store loses something.
+    fn tell(&self, _told: Told) {}
+
+    fn forget(&self) {
+        self.life.fetch_add(1, Ordering::AcqRel);
+        self.taken.forget();
+    }
+
+    /// Of a copy nothing is believed: it may lack the last offsets.
+    fn copy(&self) {}
+
+    fn go_back(&self) {
+        self.forget();
+    }
+
+    fn restart(&self) {
+        self.life.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -294,7 +339,8 @@ impl Bus for MemoryBus {
     fn recover(&self, room: RoomName, since: Position, limit: usize) -> StoreFuture<'_, Recovery> {
         let now = self.clock.mono();
         let mut rooms = self.shard(&room, now);
-        let answer = match rooms.by_name.get_mut(&room) {
+        let life = self.life();
+        let answer = match rooms.by_name.get_mut(&room).filter(|room| room.life == life) {
             Some(found) => {
                 found.prune(now, &self.budget);
                 recovery(&room, found, since, limit)

@@ -36,6 +36,11 @@ impl Taken {
         Self { shards: Shards::new(), halves: (RandomState::new(), RandomState::new()), bound }
     }
 
+    /// Forgets all.
+    pub(super) fn forget(&self) {
+        self.shards.each().for_each(|mut shard| *shard = Shard::default());
+    }
+
     pub(super) fn in_room(&self, dedupe: &Dedupe, room: &RoomName) -> Key {
         self.key(&(0_u8, dedupe, room.as_str()))
     }

@@ -42,6 +42,8 @@ pub(super) trait Part: Send + Sync {
     fn copy(&self);
     /// Goes back to the copy; without one everything is lost.
     fn go_back(&self);
+    /// The server is another one from now on; nothing was lost.
+    fn restart(&self) {}
 }
 
 #[derive(Clone)]
@@ -104,7 +106,7 @@ impl Server {
 
     /// The copy becomes the server.
     pub(super) fn go_back(&self) {
-        self.restart();
+        self.run.fetch_add(1, Ordering::AcqRel);
         *lock(&self.record) = lock(&self.copied).clone();
         self.leases.go_back();
         self.parts.iter().for_each(|part| part.go_back());
@@ -113,6 +115,7 @@ impl Server {
     /// It is another server from now on, with the same data.
     pub(super) fn restart(&self) {
         self.run.fetch_add(1, Ordering::AcqRel);
+        self.parts.iter().for_each(|part| part.restart());
     }
 
     fn run(&self) -> u64 {

@@ -81,6 +81,13 @@ impl History {
         }
     }
 
+    /// Keeps nothing.
+    pub(super) fn clear(&mut self, budget: &Budget) {
+        while !self.records.is_empty() {
+            self.forget_oldest(budget);
+        }
+    }
+
     fn forget_oldest(&mut self, budget: &Budget) {
         if let Some(oldest) = self.records.pop_front() {
             self.bytes -= oldest.cost();

@@ -146,8 +146,8 @@ impl MemoryStore {
 
 /// One memory store for several processes, which can be made to forget: for tests and simulations of a fleet.
 ///
-/// What it loses are slots, waits, tokens, room members, tickets, counts of limits, accounts, leases and the era itself;
-/// rooms' order and the control log stay.
+/// What it loses are slots, waits, tokens, room members, what rooms kept, message ids, tickets, counts of limits, accounts,
+/// leases and the era itself; the control log stays.
 pub struct MemoryWorld {
     server: Arc<era::Server>,
     ledger: Arc<session::AllSlots>,
@@ -172,7 +172,9 @@ impl MemoryWorld {
         let limits = Arc::new(limit::AllCounts::new(Arc::clone(&clock), bounds.limit_counts));
         let penalties = Arc::new(penalty::AllAccounts::new(Arc::clone(&clock), bounds));
         let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));
+        let bus = Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds));
         let parts: Vec<Arc<dyn era::Part>> = vec![
+            Arc::<bus::MemoryBus>::clone(&bus),
             Arc::<session::AllSlots>::clone(&ledger),
             Arc::<presence::AllRooms>::clone(&presence),
             Arc::<ticket::AllTickets>::clone(&tickets),
@@ -186,7 +188,7 @@ impl MemoryWorld {
             tickets,
             limits,
             penalties,
-            bus: Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds)),
+            bus,
             control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
             leadership: Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock))),
             commands: Arc::new(command::MemoryCommands::new(clock, bounds)),

@@ -5,69 +5,32 @@
 //! where the server said that it had not carried it out.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
-use tokio::sync::Notify;
+use redis::{Cmd, Value};
 use tokio::task::JoinHandle;
 
 use super::ConnectFault;
+use super::batch::Order;
 use super::endpoint::{Address, Endpoint};
-use super::health::{Health, Pulse};
+use super::health::Health;
 use super::link::{LinkFault, suits, unreachable};
 use super::options::RedisOptions;
-use super::shards::{NodeEar, Shards};
-use super::slots::{Redirect, SLOTS, Stretch, key_of, redirect, slot_of, stretches};
-use super::wire::{Dial, Wire};
+use super::slots::{key_of, slot_of};
 use crate::store::StoreFault;
 
-/// Redirects that one command follows.
-const HOPS: usize = 4;
-
-/// How long a command waits for a slot that is on its way or has no master, the first time; then twice as long.
-const WAIT: Duration = Duration::from_millis(20);
-
-/// How often it is asked who serves what: when nothing happened, when a master does not answer, and at most.
-const LOOK: Duration = Duration::from_secs(10);
-const LOOK_DOWN: Duration = Duration::from_millis(500);
-const LOOK_LEAST: Duration = Duration::from_millis(100);
-
-/// How long one node may take to say it.
-const ASK: Duration = Duration::from_secs(2);
-
-/// A master.
-pub(super) struct Node {
-    pub(super) address: Address,
-    /// Commands.
-    wire: Wire,
-    /// What it pushes. Apart: a server that gives a slot away pushes an `SUNSUBSCRIBE` that nobody asked for, and the
-    /// library takes it for the answer of whatever command waits (redis 1.8, `PushKind::has_reply`).
-    pub(super) ears: Wire,
-    /// One change of subscriptions at a time.
-    pub(super) turn: tokio::sync::Mutex<()>,
-}
-
 /// Who serves what.
-#[derive(Default)]
-pub(super) struct Map {
-    nodes: Vec<Arc<Node>>,
-    /// By slot: the index of a node.
-    owners: Vec<Option<u16>>,
-}
+mod masters;
 
-impl Map {
-    pub(super) fn owner(&self, slot: u16) -> Option<&Arc<Node>> {
-        let index = (*self.owners.get(usize::from(slot))?)?;
-        self.nodes.get(usize::from(index))
-    }
+/// What is asked of them.
+mod call;
 
-    /// The node of this address, once there is one.
-    pub(super) fn node(&self, address: &Address) -> Option<&Arc<Node>> {
-        self.nodes.iter().find(|node| node.address == *address)
-    }
-}
+/// How that is found out.
+mod look;
+
+pub(super) use masters::{Inner, Map, Node};
 
 /// See the module. Its tasks end when it is dropped.
 pub(super) struct Cluster {
@@ -81,17 +44,6 @@ impl Drop for Cluster {
     }
 }
 
-/// What its tasks share.
-pub(super) struct Inner {
-    endpoint: Arc<Endpoint>,
-    connect_timeout: Duration,
-    health: Arc<Health>,
-    map: RwLock<Arc<Map>>,
-    /// The map may be old.
-    stale: Notify,
-    shards: Arc<Shards>,
-}
-
 impl Cluster {
     /// Finds the masters and asks each whether it will do.
     pub(super) async fn connect(
@@ -99,23 +51,16 @@ impl Cluster {
         options: &RedisOptions,
         health: &Arc<Health>,
     ) -> Result<Arc<Self>, ConnectFault> {
-        let found = first_view(endpoint).await?;
+        let found = look::first_view(endpoint).await?;
         let masters: BTreeMap<&Address, ()> = found.iter().map(|stretch| (&stretch.master, ())).collect();
         let judged = masters.into_keys().map(|master| async {
             suits(&endpoint.client(master).map_err(|error| unreachable(&error))?, options).await
         });
         join_all(judged).await.into_iter().collect::<Result<Vec<()>, _>>()?;
-        let inner = Arc::new(Inner {
-            endpoint: Arc::clone(endpoint),
-            connect_timeout: options.connect_timeout,
-            health: Arc::clone(health),
-            map: RwLock::default(),
-            stale: Notify::new(),
-            shards: Arc::new(Shards::new(health)),
-        });
+        let inner = Arc::new(Inner::new(endpoint, options.connect_timeout, health));
         inner.adopt(&found);
         let (looker, healer) = (Arc::downgrade(&inner), Arc::downgrade(&inner));
-        let tasks = [tokio::spawn(keep_looking(looker)), tokio::spawn(keep_healing(healer))];
+        let tasks = [tokio::spawn(look::keep_looking(looker)), tokio::spawn(look::keep_healing(healer))];
         Ok(Arc::new(Self { inner, tasks }))
     }
 
@@ -147,16 +92,11 @@ impl Cluster {
     }
 
     /// Several commands, one write a master; those of one slot in their order. What is redirected has the time again.
-    pub(super) async fn pipeline(&self, commands: &Pipeline, timeout: Duration) -> Vec<Result<Value, LinkFault>> {
-        let commands: Vec<&Cmd> = commands.cmd_iter().collect();
-        let mut answers: Vec<Option<Result<Value, LinkFault>>> = commands.iter().map(|_| None).collect();
-        for _ in 0..HOPS {
-            let open: Vec<Question<'_>> = commands
-                .iter()
-                .copied()
-                .enumerate()
-                .filter(|(i, _)| answers.get(*i).is_some_and(Option::is_none))
-                .collect();
+    pub(super) async fn batch(&self, orders: &[Order], timeout: Duration) -> Vec<Result<Value, LinkFault>> {
+        let mut answers: Vec<Option<Result<Value, LinkFault>>> = orders.iter().map(|_| None).collect();
+        for _ in 0..call::HOPS {
+            let open: Vec<call::Question<'_>> =
+                orders.iter().enumerate().filter(|(i, _)| answers.get(*i).is_some_and(Option::is_none)).collect();
             if open.is_empty() {
                 break;
             }
@@ -181,275 +121,5 @@ impl Cluster {
 
     pub(super) async fn unsubscribe(&self, channels: &[String], timeout: Duration) {
         self.inner.shards.unsubscribe(&self.inner.map(), channels, timeout).await;
-    }
-}
-
-/// A command and its place; its answer and the place.
-type Question<'a> = (usize, &'a Cmd);
-type Placed = (usize, Result<Value, LinkFault>);
-
-impl Inner {
-    pub(super) fn map(&self) -> Arc<Map> {
-        Arc::clone(&self.map.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn owner(&self, slot: u16) -> Arc<Node> {
-        let mut wait = WAIT;
-        loop {
-            if let Some(node) = self.map().owner(slot) {
-                return Arc::clone(node);
-            }
-            self.stale.notify_one();
-            tokio::time::sleep(wait).await;
-            wait *= 2;
-        }
-    }
-
-    async fn command(&self, command: &Cmd, slot: u16, last: &mut Option<Arc<Node>>) -> Result<Value, LinkFault> {
-        let (mut asked, mut wait, mut hops) = (None, WAIT, 0);
-        loop {
-            let node = match &asked {
-                Some(asked) => Arc::clone(asked),
-                None => self.owner(slot).await,
-            };
-            *last = Some(Arc::clone(&node));
-            let answer = match asked.take() {
-                None => node.wire.command(command).await,
-                Some(_) => node.asking(command).await,
-            };
-            let error = match answer {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            hops += 1;
-            match redirect(&error, &node.address) {
-                _ if hops > HOPS && error.code() != Some("TRYAGAIN") => return Err(error.into()),
-                Some(Redirect::Moved(slot, address)) => self.moved(slot, &address),
-                Some(Redirect::Ask(address)) => asked = Some(self.node(&address)),
-                None if error.code() == Some("TRYAGAIN") => {
-                    tokio::time::sleep(wait).await;
-                    wait *= 2;
-                }
-                None => {
-                    self.doubted(&error);
-                    return Err(error.into());
-                }
-            }
-        }
-    }
-
-    /// Sends each command to its master. What was redirected has no answer yet.
-    async fn round(&self, commands: Vec<Question<'_>>, timeout: Duration) -> Vec<Placed> {
-        let map = self.map();
-        let mut groups = BTreeMap::<Option<&Address>, (Option<&Arc<Node>>, Vec<Question<'_>>)>::new();
-        for (place, command) in commands {
-            let owner = map.owner(slot_of(key_of(command).unwrap_or_default()));
-            let group = groups.entry(owner.map(|node| &node.address)).or_insert((owner, Vec::new()));
-            group.1.push((place, command));
-        }
-        let work = groups.into_values().map(|(node, group)| async move {
-            match node {
-                Some(node) => self.write(node, group, timeout).await,
-                None => {
-                    self.stale.notify_one();
-                    let nobody = |(place, _)| (place, Err(LinkFault::Silent("its slot has no master")));
-                    group.into_iter().map(nobody).collect()
-                }
-            }
-        });
-        join_all(work).await.into_iter().flatten().collect()
-    }
-
-    async fn write(&self, node: &Node, group: Vec<Question<'_>>, timeout: Duration) -> Vec<Placed> {
-        let silent = |why| move |(place, _)| (place, Err(LinkFault::Silent(why)));
-        // a master that is known to be silent keeps nobody from the others; it is being asked whether it answers again
-        if !node.wire.is_up() {
-            self.stale.notify_one();
-            return group.into_iter().map(silent("its master does not answer")).collect();
-        }
-        let mut pipeline = Pipeline::with_capacity(group.len());
-        for (_, command) in &group {
-            pipeline.add_command((*command).clone());
-        }
-        let answers = match tokio::time::timeout(timeout, node.wire.pipeline(&pipeline)).await {
-            Ok(Ok(answers)) => answers,
-            Ok(Err(_)) => {
-                self.stale.notify_one();
-                return group.into_iter().map(silent("the connection was lost")).collect();
-            }
-            Err(_) => {
-                node.wire.silent();
-                self.stale.notify_one();
-                return group.into_iter().map(silent("no answer in time")).collect();
-            }
-        };
-        let mut placed = Vec::with_capacity(group.len());
-        for ((place, command), answer) in group.into_iter().zip(answers) {
-            match answer {
-                Ok(value) => placed.push((place, Ok(value))),
-                Err(error) => match redirect(&error, &node.address) {
-                    Some(Redirect::Moved(slot, address)) => self.moved(slot, &address),
-                    Some(Redirect::Ask(address)) => {
-                        let there = self.node(&address);
-                        let asked = tokio::time::timeout(timeout, there.asking(command)).await;
-                        let late = |_| Err(LinkFault::Silent("no answer in time"));
-                        placed.push((place, asked.map_or_else(late, |answer| answer.map_err(LinkFault::from))));
-                    }
-                    None => {
-                        self.doubted(&error);
-                        placed.push((place, Err(error.into())));
-                    }
-                },
-            }
-        }
-        placed
-    }
-
-    /// Not a redirect, but a sign that the map is old.
-    fn doubted(&self, error: &RedisError) {
-        if !matches!(error.code(), Some("NOSCRIPT" | "ERR" | "OOM" | "NOPERM" | "WRONGTYPE")) {
-            self.stale.notify_one();
-        }
-    }
-
-    /// The slot is served there from now on; the rest of the map is asked for.
-    pub(super) fn moved(&self, slot: u16, address: &Address) {
-        let node = self.node(address);
-        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        let (nodes, mut owners) = (map.nodes.clone(), map.owners.clone());
-        let index =
-            nodes.iter().position(|known| Arc::ptr_eq(known, &node)).and_then(|index| u16::try_from(index).ok());
-        if let Some(owner) = owners.get_mut(usize::from(slot)) {
-            *owner = index;
-        }
-        *map = Arc::new(Map { nodes, owners });
-        drop(map);
-        self.stale.notify_one();
-        self.shards.heal();
-    }
-
-    /// The node of this address, with wires that begin to connect when it is a new one. One that turns out to serve
-    /// nothing goes when the map is renewed.
-    fn node(&self, address: &Address) -> Arc<Node> {
-        if let Some(known) = self.map().node(address) {
-            return Arc::clone(known);
-        }
-        let mut map = self.map.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = map.node(address) {
-            return Arc::clone(known);
-        }
-        let dial = || Dial::Fixed(Arc::clone(&self.endpoint), address.clone());
-        let ear = Arc::new(NodeEar::new(&self.shards, &self.health, address));
-        let node = Arc::new(Node {
-            address: address.clone(),
-            wire: Wire::new(dial(), self.connect_timeout, Pulse::of(&self.health), None),
-            ears: Wire::new(dial(), self.connect_timeout, Pulse::aside(), Some(ear)),
-            turn: tokio::sync::Mutex::new(()),
-        });
-        let mut nodes = map.nodes.clone();
-        nodes.push(Arc::clone(&node));
-        *map = Arc::new(Map { nodes, owners: map.owners.clone() });
-        node
-    }
-
-    /// Makes this the map. Masters that are none any more lose their wires.
-    fn adopt(&self, found: &[Stretch]) {
-        let mut next = Map { nodes: Vec::new(), owners: vec![None; usize::from(SLOTS)] };
-        for stretch in found {
-            let known = next.nodes.iter().position(|node| node.address == stretch.master);
-            let index = known.unwrap_or_else(|| {
-                next.nodes.push(self.node(&stretch.master));
-                next.nodes.len() - 1
-            });
-            let owners = next.owners.get_mut(usize::from(stretch.first)..=usize::from(stretch.last));
-            owners.into_iter().flatten().for_each(|owner| *owner = u16::try_from(index).ok());
-        }
-        *self.map.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        self.shards.heal();
-    }
-
-    /// Asks who serves what: the masters that answer, then the seeds.
-    async fn look(&self) {
-        let map = self.map();
-        let mut turn: Vec<&Arc<Node>> = map.nodes.iter().filter(|node| node.wire.is_up()).collect();
-        if !turn.is_empty() {
-            // none is asked always: what one believes that is cut off must not stand
-            let first = rand::random_range(0..turn.len());
-            turn.rotate_left(first);
-        }
-        for node in turn {
-            let answer = tokio::time::timeout(ASK, node.wire.command(&question())).await;
-            if let Ok(Ok(answer)) = answer
-                && let Some(found) = stretches(answer, &node.address)
-            {
-                return self.adopt(&found);
-            }
-        }
-        if let Ok(found) = first_view(&self.endpoint).await {
-            self.adopt(&found);
-        }
-    }
-
-    fn has_silent_masters(&self) -> bool {
-        let map = self.map();
-        map.nodes.iter().any(|node| !node.wire.is_up()) || map.owners.iter().any(Option::is_none)
-    }
-}
-
-impl Node {
-    /// One command for a slot that is on its way here.
-    async fn asking(&self, command: &Cmd) -> Result<Value, RedisError> {
-        let mut both = Pipeline::with_capacity(2);
-        both.cmd("ASKING").add_command(command.clone());
-        let mut answers = self.wire.pipeline(&both).await?;
-        answers.pop().unwrap_or_else(|| Err(RedisError::from((redis::ErrorKind::Client, "no answer"))))
-    }
-}
-
-fn question() -> Cmd {
-    let mut question = redis::cmd("CLUSTER");
-    question.arg("SLOTS");
-    question
-}
-
-/// Asks the seeds in turn.
-async fn first_view(endpoint: &Endpoint) -> Result<Vec<Stretch>, ConnectFault> {
-    let mut fault = ConnectFault::Url;
-    for seed in &endpoint.seeds {
-        match ask(endpoint, seed).await {
-            Ok(found) => return Ok(found),
-            Err(new) => fault = new,
-        }
-    }
-    Err(fault)
-}
-
-async fn ask(endpoint: &Endpoint, seed: &Address) -> Result<Vec<Stretch>, ConnectFault> {
-    let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ASK)).set_response_timeout(Some(ASK));
-    let client = endpoint.client(seed).map_err(|error| unreachable(&error))?;
-    let connection = client.get_multiplexed_async_connection_with_config(&config).await;
-    let mut connection = connection.map_err(|error| unreachable(&error))?;
-    let answer = question().query_async::<Value>(&mut connection).await.map_err(|error| unreachable(&error))?;
-    let incomplete = || ConnectFault::Unreachable(Arc::from("no node of the cluster says who serves every slot"));
-    let found = stretches(answer, seed).ok_or_else(incomplete)?;
-    let covered: usize = found.iter().map(|stretch| usize::from(stretch.last - stretch.first) + 1).sum();
-    if covered == usize::from(SLOTS) { Ok(found) } else { Err(incomplete()) }
-}
-
-async fn keep_looking(inner: Weak<Inner>) {
-    loop {
-        let Some(strong) = inner.upgrade() else { return };
-        let wait = if strong.has_silent_masters() { LOOK_DOWN } else { LOOK };
-        let _ = tokio::time::timeout(wait, strong.stale.notified()).await;
-        strong.look().await;
-        drop(strong);
-        tokio::time::sleep(LOOK_LEAST).await;
-    }
-}
-
-async fn keep_healing(inner: Weak<Inner>) {
-    loop {
-        let Some(strong) = inner.upgrade() else { return };
-        strong.shards.keep_up(&strong).await;
     }
 }

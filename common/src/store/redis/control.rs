@@ -108,12 +108,19 @@ impl Keys {
 
 pub(super) struct Shared {
     pub(super) base: Arc<Base>,
-    pub(super) trust: Trust,
     pub(super) keys: Keys,
-    log: Mutex<Log>,
-    pub(super) progress: watch::Sender<Progress>,
     /// The last sequence; held through an append, so that entries stand in the log in their order.
     sequence: tokio::sync::Mutex<u64>,
+    pub(super) known: Known,
+}
+
+/// What this process knows of the log.
+pub(super) struct Known {
+    pub(super) trust: Trust,
+    /// The key of the stream, under which its entries are sealed.
+    pub(super) stream: String,
+    log: Mutex<Log>,
+    pub(super) progress: watch::Sender<Progress>,
     pub(super) counters: Counters,
     /// The copy on disk, and how often it could not be written.
     pub(super) copy: Option<Arc<ControlCopy>>,
@@ -127,18 +134,8 @@ impl RedisControl {
     /// Starts its reader on the present runtime.
     pub(super) fn start(base: Arc<Base>, trust: &Trust, copy: Option<Arc<ControlCopy>>) -> Self {
         let keys = Keys::of(&base.keys.fleet());
-        let progress = Progress { last: LogId(0), turns: 1, answered: None };
-        let shared = Arc::new(Shared {
-            base,
-            trust: trust.clone(),
-            keys,
-            log: Mutex::default(),
-            progress: watch::Sender::new(progress),
-            sequence: tokio::sync::Mutex::new(0),
-            counters: Counters::default(),
-            copy,
-            copies_failed: AtomicU64::new(0),
-        });
+        let known = Known::new(trust, keys.stream.clone(), copy);
+        let shared = Arc::new(Shared { base, keys, sequence: tokio::sync::Mutex::new(0), known });
         tokio::spawn(reader::run(Arc::downgrade(&shared)));
         Self(shared)
     }
@@ -146,39 +143,31 @@ impl RedisControl {
     /// What was refused and lost so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        self.0.counters.read()
+        self.0.known.counters.read()
     }
 
     /// How old this process's knowledge of the log is: since the last read that was answered was sent; `None`: none was.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
-        let answered = self.0.progress.borrow().answered;
-        answered.map(|answered| self.0.trust.clock.mono().since(answered))
+        let answered = self.0.known.progress.borrow().answered;
+        answered.map(|answered| self.0.known.trust.clock.mono().since(answered))
     }
 
     /// Whether the present log has been read to its end, and what it had lost written back.
     pub(super) fn is_current(&self) -> bool {
-        self.0.progress.borrow().is_current()
+        self.0.known.progress.borrow().is_current()
     }
 
     /// How often the copy on disk could not be written.
     pub(super) fn copies_failed(&self) -> u64 {
-        self.0.copies_failed.load(std::sync::atomic::Ordering::Relaxed)
+        self.0.known.copies_failed.load(std::sync::atomic::Ordering::Relaxed)
     }
 }
 
 impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn stream(&self) -> &str {
-        &self.keys.stream
-    }
-
     pub(super) async fn head(&self) -> Result<Head, StoreFault> {
         type Words = (u64, u64, String, String, u64);
-        let asked = self.trust.clock.mono();
+        let asked = self.known.trust.clock.mono();
         let words: Words = HEAD.run(&self.base.link, &self.keys.of_scripts(), &Args::new()).await?;
         let (now, last, life, id, covers) = words;
         let snapshot = Pointer { id, covers: LogId(covers) };
@@ -187,7 +176,7 @@ impl Shared {
 
     /// Waits until this process has read so far, and is not reading everything again.
     async fn reached(&self, last: LogId) -> Result<(), StoreFault> {
-        let mut progress = self.progress.subscribe();
+        let mut progress = self.known.progress.subscribe();
         let there = progress.wait_for(|progress| progress.is_current() && progress.last >= last);
         match tokio::time::timeout(self.base.link.timeout() + PATIENCE, there).await {
             Ok(Ok(_)) => Ok(()),
@@ -201,11 +190,11 @@ impl Shared {
         self.reached(LogId(0)).await?;
         let mut all = Vec::with_capacity(entries.len());
         for entry in entries {
-            let (at, sealed) = self.lock().prepare(entry, head.now)?;
+            let (at, sealed) = self.known.lock().prepare(entry, head.now)?;
             *sequence += 1;
-            let header = Header { issuer: self.trust.issuer.clone(), sequence: *sequence, at };
+            let header = Header { issuer: self.known.trust.issuer.clone(), sequence: *sequence, at };
             let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
-            all.push(self.trust.sealer.seal(self.stream().as_bytes(), &header, &body));
+            all.push(self.known.trust.sealer.seal(self.known.stream().as_bytes(), &header, &body));
         }
         self.write(all.iter().map(Vec::as_slice)).await
     }
@@ -213,10 +202,33 @@ impl Shared {
     /// All or none, in this order.
     pub(super) async fn write(&self, sealed: impl Iterator<Item = &[u8]>) -> Result<LogId, StoreFault> {
         // one of its kind, should the log be new
-        let life = format!("{}-{}", self.trust.issuer.epoch, self.trust.clock.nanos());
+        let life = format!("{}-{}", self.known.trust.issuer.epoch, self.known.trust.clock.nanos());
         let args = sealed.fold(Args::new().with(MOST).with(life), Args::with);
         let id: u64 = APPEND.run(&self.base.link, &self.keys.of_scripts(), &args).await?;
         if id == 0 { Err(StoreFault::Full("control log")) } else { Ok(LogId(id)) }
+    }
+}
+
+impl Known {
+    pub(super) fn new(trust: &Trust, stream: String, copy: Option<Arc<ControlCopy>>) -> Self {
+        let progress = Progress { last: LogId(0), turns: 1, answered: None };
+        Self {
+            trust: trust.clone(),
+            stream,
+            log: Mutex::default(),
+            progress: watch::Sender::new(progress),
+            counters: Counters::default(),
+            copy,
+            copies_failed: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stream(&self) -> &str {
+        &self.stream
     }
 
     /// One entry of the stream.
@@ -254,7 +266,7 @@ impl ControlLog for RedisControl {
         Box::pin(async move {
             let head = self.0.head().await?;
             self.0.reached(head.last).await?;
-            self.0.lock().tell(sink, head.now)
+            self.0.known.lock().tell(sink, head.now)
         })
     }
 }

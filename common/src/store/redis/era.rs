@@ -29,7 +29,8 @@ use crate::store::{StoreFault, StoreFuture};
 macro_rules! script {
     ($does:ident, $file:literal) => {
         LazyLock::new(|| {
-            Script::new(Does::$does, &[include_str!("lua/fleet_era.lua"), include_str!(concat!("lua/", $file))])
+            let (server, fleet) = (include_str!("lua/server.lua"), include_str!("lua/fleet_era.lua"));
+            Script::new(Does::$does, &[server, fleet, include_str!(concat!("lua/", $file))])
         })
     };
 }
@@ -38,7 +39,8 @@ static LOOK: LazyLock<Script> = script!(Reads, "era_look.lua");
 static OPEN: LazyLock<Script> = script!(Shrinks, "era_open.lua");
 static OPENED: LazyLock<Script> = script!(Shrinks, "era_opened.lua");
 static MARK: LazyLock<Script> = script!(Shrinks, "era_mark.lua");
-static STAMP: LazyLock<Script> = LazyLock::new(|| Script::new(Does::Shrinks, &[include_str!("lua/era_stamp.lua")]));
+static STAMP: LazyLock<Script> =
+    LazyLock::new(|| Script::new(Does::Shrinks, &[include_str!("lua/server.lua"), include_str!("lua/era_stamp.lua")]));
 
 /// An opening that takes longer is given up, and the next era is opened instead.
 const OPENING: Duration = Duration::from_secs(5);

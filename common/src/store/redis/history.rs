@@ -22,8 +22,15 @@ use crate::store::record::{AHEAD, Issuer, Refused, Sealer};
 /// At most so many records in one answer; a caller that wants more asks again.
 pub(super) const PAGE: usize = 1_000;
 
-static RECOVER: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Does::Shrinks, &[include_str!("lua/bus.lua"), include_str!("lua/recover.lua")]));
+static RECOVER: LazyLock<Script> = LazyLock::new(|| {
+    let parts = [
+        include_str!("lua/server.lua"),
+        include_str!("lua/order.lua"),
+        include_str!("lua/bus.lua"),
+        include_str!("lua/recover.lua"),
+    ];
+    Script::new(Does::Shrinks, &parts)
+});
 
 /// Epochs and offsets are exact in every JSON reader.
 const EXACT: u64 = 1 << 53;

@@ -43,8 +43,17 @@ const RECOVERIES: usize = 64;
 /// Pages of history that mend one gap.
 const PAGES: usize = 16;
 
-static POSITION: LazyLock<Script> = LazyLock::new(|| Script::new(Does::Grows, &[include_str!("lua/position.lua")]));
-static RENEW: LazyLock<Script> = LazyLock::new(|| Script::new(Does::Shrinks, &[include_str!("lua/renew.lua")]));
+macro_rules! script {
+    ($does:ident, $file:literal) => {
+        LazyLock::new(|| {
+            let (server, order) = (include_str!("lua/server.lua"), include_str!("lua/order.lua"));
+            Script::new(Does::$does, &[server, order, include_str!(concat!("lua/", $file))])
+        })
+    };
+}
+
+static POSITION: LazyLock<Script> = script!(Grows, "position.lua");
+static RENEW: LazyLock<Script> = script!(Shrinks, "renew.lua");
 
 /// A node of this process.
 pub(super) struct Port {

@@ -12,17 +12,19 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, Pipeline, PushInfo, PushKind, RedisError,
-    ServerErrorKind, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError, ServerErrorKind,
+    Value,
 };
 use tokio::sync::{mpsc, watch};
 
 use super::ConnectFault;
+use super::batch::Order;
 use super::cluster::Cluster;
 use super::endpoint::{Address, Endpoint, Topology};
 use super::health::{Health, LinkState, Pulse};
 use super::options::RedisOptions;
 use super::sentinel::{Sentinels, Watch};
+use super::server::about;
 use super::wire::{Dial, Ear, Live, Wire};
 use crate::store::StoreFault;
 
@@ -119,7 +121,7 @@ impl Link {
         options: &RedisOptions,
     ) -> Result<(Self, mpsc::Receiver<PushInfo>), ConnectFault> {
         let endpoint = Arc::new(Endpoint::parse(url, options)?);
-        let (health, pushes) = Health::new();
+        let (health, pushes) = Health::new(options.may_evict);
         let shape = tokio::time::timeout(options.connect_timeout, shape(&endpoint, options, &health))
             .await
             .map_err(|_| ConnectFault::Unreachable(Arc::from("no answer in time")))??;
@@ -135,6 +137,11 @@ impl Link {
     /// Whether the store answers, now and from now on.
     pub(super) fn state(&self) -> watch::Receiver<LinkState> {
         self.health.state()
+    }
+
+    /// Whether a server drops keys when memory is short, and may not; as it said when the present connection began.
+    pub(super) fn evicts(&self) -> bool {
+        self.health.evicts()
     }
 
     /// How many pushes were dropped because their reader was too slow.
@@ -188,13 +195,13 @@ impl Link {
 
     /// Several commands, in one write for each server; each has its own answer. Those of one partition are carried out
     /// in their order. An error: none was answered.
-    pub(super) async fn pipeline(&self, commands: &Pipeline) -> Result<Vec<Result<Value, LinkFault>>, LinkFault> {
+    pub(super) async fn batch(&self, orders: &[Order]) -> Result<Vec<Result<Value, LinkFault>>, LinkFault> {
         match &self.shape {
             Shape::One(one) => {
-                let answers = self.timed(&one.wire, one.wire.pipeline(commands)).await?;
+                let answers = self.timed(&one.wire, one.wire.batch(orders.iter())).await?;
                 Ok(answers.into_iter().map(|answer| answer.map_err(LinkFault::from)).collect())
             }
-            Shape::Cluster(cluster) => Ok(cluster.pipeline(commands, self.timeout).await),
+            Shape::Cluster(cluster) => Ok(cluster.batch(orders, self.timeout).await),
         }
     }
 
@@ -320,10 +327,8 @@ pub(super) async fn suits(client: &Client, options: &RedisOptions) -> Result<(),
     let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
     let connection = client.get_multiplexed_async_connection_with_config(&config).await;
     let mut connection = connection.map_err(|error| unreachable(&error))?;
-    let info = redis::cmd("INFO").arg("memory").query_async::<String>(&mut connection).await;
-    let info = info.map_err(|error| unreachable(&error))?;
-    let policy = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or("unknown");
-    if policy != "noeviction" && !options.may_evict {
+    let about = about(&mut connection).await.map_err(|error| unreachable(&error))?;
+    if about.evicts && !options.may_evict {
         return Err(ConnectFault::Evicts);
     }
     Ok(())

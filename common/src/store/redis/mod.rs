@@ -30,6 +30,12 @@ mod endpoint;
 /// Whether it answers.
 mod health;
 
+/// Who a server is.
+mod server;
+
+/// What goes out in one write.
+mod batch;
+
 /// One connection.
 mod wire;
 
@@ -122,6 +128,9 @@ mod snapshot;
 
 /// The same on this machine's disk.
 mod copy;
+
+/// What the reader asks the store.
+mod medium;
 
 /// Reading all three.
 mod reader;
@@ -246,6 +255,13 @@ impl RedisStore {
     #[must_use]
     pub fn state(&self) -> watch::Receiver<LinkState> {
         self.base.link.state()
+    }
+
+    /// Whether a server drops keys when memory is short, and may not ([`RedisOptions::may_evict`]): one that was promoted
+    /// or started again is asked anew.
+    #[must_use]
+    pub fn evicts(&self) -> bool {
+        self.base.link.evicts()
     }
 
     /// How many messages of the bus were dropped because the node was too slow to take them.

@@ -38,6 +38,10 @@ impl StoreWatch for RedisWatch {
         self.control.is_current()
     }
 
+    fn evicts(&self) -> bool {
+        self.store.evicts()
+    }
+
     fn probe(&self) -> Probe {
         self.bus.probe()
     }

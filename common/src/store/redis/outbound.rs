@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
-use redis::{Pipeline, Value};
+use redis::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Base;
+use super::batch::Order;
 use super::history::position;
 use super::link::garbled;
 use super::script::{Args, Does, Script};
@@ -26,8 +27,10 @@ const BATCH: usize = 128;
 /// Channels whose sequence is remembered; see [`Sequences`].
 const CHANNELS: usize = 65_536;
 
-static PUBLISH: LazyLock<Script> =
-    LazyLock::new(|| Script::new(Does::Grows, &[include_str!("lua/bus.lua"), include_str!("lua/publish.lua")]));
+static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
+    let parts = [include_str!("lua/order.lua"), include_str!("lua/bus.lua"), include_str!("lua/publish.lua")];
+    Script::new(Does::Grows, &parts)
+});
 
 type Reply<T> = oneshot::Sender<Result<T, StoreFault>>;
 
@@ -108,11 +111,8 @@ impl Outbound {
 
     /// Writes all and answers all, but for those whose script the server does not know, if this was sent by its hash.
     async fn attempt(&mut self, batch: Vec<Job>, by_text: bool) -> Vec<Job> {
-        let mut pipeline = Pipeline::with_capacity(batch.len());
-        for job in &batch {
-            self.queue(job, by_text, &mut pipeline);
-        }
-        let answers = match self.base.link.pipeline(&pipeline).await {
+        let orders: Vec<Order> = batch.iter().map(|job| self.order(job, by_text)).collect();
+        let answers = match self.base.link.batch(&orders).await {
             Ok(answers) => answers,
             Err(fault) => {
                 let fault = fault.into();
@@ -133,7 +133,7 @@ impl Outbound {
         unknown
     }
 
-    fn queue(&mut self, job: &Job, by_text: bool, pipeline: &mut Pipeline) {
+    fn order(&mut self, job: &Job, by_text: bool) -> Order {
         match job {
             Job::Publish(publish) => {
                 let sealed = self.seal(&publish.channel, &publish.body);
@@ -142,11 +142,13 @@ impl Outbound {
                 let args = Args::new().with(&publish.channel).with(sealed).with(publish.epoch).with(self.linger_ms);
                 let args = args.with(window).with(keep.map_or(0, |keep| keep.count));
                 let args = args.with(keep.map_or(0, |keep| millis(keep.age))).with(self.base.link.publish_verb());
-                PUBLISH.queue(pipeline, by_text, &publish.keys, &args);
+                PUBLISH.told(by_text, &publish.keys, &args)
             }
             Job::Mail(mail) => {
                 let sealed = self.seal(&mail.channel, &mail.body);
-                pipeline.cmd(self.base.link.publish_verb()).arg(&mail.channel).arg(sealed);
+                let mut command = redis::cmd(self.base.link.publish_verb());
+                command.arg(&mail.channel).arg(sealed);
+                Order::plain(command)
             }
         }
     }

@@ -5,30 +5,22 @@
 //! is missing; until that is read too nothing counts as known. What the copy on disk knew of another life of the store is
 //! treated the same way.
 
+use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::MultiplexedConnection;
-use redis::streams::StreamReadReply;
 
-use super::command::{self, Page};
-use super::control::{Head, PATIENCE, Shared};
+use super::control::{Head, Known, Shared};
 use super::copy;
 use super::counts::Counters;
 use super::log::Stamp;
-use super::snapshot::{Kept, Pointer, Snapshots, Unread};
+use super::medium::{Medium, PAGE, Stream};
+use super::snapshot::{Kept, Pointer, Unread};
 use crate::clock::{Mono, UnixMs};
 use crate::store::StoreFault;
 use crate::store::control::LogId;
 use crate::store::record::Refused;
-
-/// How long one read waits for news. The log is asked for its head as often.
-const BLOCK: Duration = Duration::from_millis(1_000);
-
-/// Entries of one read.
-const PAGE: usize = 512;
 
 /// Between two tries to connect.
 const RETRY: Duration = Duration::from_millis(100);
@@ -49,7 +41,7 @@ const AGAIN: Duration = Duration::from_secs(5);
 const COPY: Duration = Duration::from_secs(1);
 
 /// Where the next read goes on.
-struct Cursor {
+pub(super) struct Cursor {
     id: String,
     /// The log that is read.
     life: String,
@@ -70,28 +62,36 @@ struct Cursor {
     copy_after: Mono,
 }
 
+impl Cursor {
+    /// Nothing was read yet.
+    pub(super) fn new() -> Self {
+        Self {
+            id: "0-0".to_owned(),
+            life: String::new(),
+            snapshot: Pointer::default(),
+            spoiled: None,
+            restore: None,
+            whole: false,
+            blind: LogId(0),
+            snapshot_after: Mono(0),
+            copied: (String::new(), LogId(0)),
+            copy_after: Mono(0),
+        }
+    }
+}
+
 /// Reads until the log is dropped; connects again as long as it takes.
 pub(super) async fn run(shared: Weak<Shared>) {
-    let mut cursor = Cursor {
-        id: "0-0".to_owned(),
-        life: String::new(),
-        snapshot: Pointer::default(),
-        spoiled: None,
-        restore: None,
-        whole: false,
-        blind: LogId(0),
-        snapshot_after: Mono(0),
-        copied: (String::new(), LogId(0)),
-        copy_after: Mono(0),
-    };
+    let mut cursor = Cursor::new();
     loop {
         let Some(strong) = shared.upgrade() else { return };
-        let own = strong.base.link.own_connection(strong.stream()).await;
+        let own = strong.base.link.own_connection(strong.known.stream()).await;
         drop(strong);
         if let Ok(mut own) = own {
             // a server that is none of ours any more may go on answering
             while let Some(strong) = shared.upgrade().filter(|strong| strong.base.link.leads(&own)) {
-                if strong.read_once(&mut own.connection, &mut cursor).await.is_err() {
+                let mut stream = Stream { shared: &strong, connection: &mut own.connection };
+                if strong.known.read_once(&mut stream, &mut cursor).await.is_err() {
                     break;
                 }
             }
@@ -105,48 +105,43 @@ fn place_of(id: &str) -> LogId {
     LogId(id.split('-').next().and_then(|number| number.parse().ok()).map_or(0, |number| LARGEST.min(number)))
 }
 
-impl Shared {
-    async fn read_once(&self, connection: &mut MultiplexedConnection, cursor: &mut Cursor) -> Result<(), StoreFault> {
+impl Known {
+    /// One round: what has changed, what is behind it, and what follows. Everything that is asked of the store is asked
+    /// here, in this order.
+    pub(super) async fn read_once(&self, medium: &mut impl Medium, cursor: &mut Cursor) -> Result<(), StoreFault> {
         let asked = self.trust.clock.mono();
-        let head = self.head().await?;
+        let head = medium.head().await?;
         self.recognise(&head, cursor);
-        self.load_snapshot(&head, cursor).await?;
+        self.load_snapshot(medium, &head, cursor).await?;
         let caught_up = self.lock().last >= head.last;
         if caught_up {
-            self.settle(cursor, asked).await?;
+            self.settle(medium, cursor, asked).await?;
         }
         if caught_up && cursor.whole && cursor.restore.is_none() {
-            self.snapshot(&head, cursor).await;
+            self.snapshot(medium, &head, cursor).await;
             self.copy(&head, cursor).await;
         }
         let sent = self.trust.clock.mono();
-        let read = self.read(connection, &cursor.id, head.now, caught_up).await?;
-        let (log, commands): (Vec<_>, Vec<_>) = read.keys.into_iter().partition(|key| key.key == self.stream());
-        let commands = commands.into_iter().flat_map(|key| key.ids).collect();
-        if self.base.desk.take(commands, head.time(self.trust.clock.mono())) == Page::Spoiled {
-            command::begin_anew(&self.base, connection).await;
-            Counters::add(&self.counters.malformed, 1);
-        }
-        let entries: Vec<_> = log.into_iter().flat_map(|key| key.ids).collect();
+        let entries = medium.read(&cursor.id, &head, caught_up).await?;
         let whole_tail = entries.len() < PAGE;
-        let ends = entries.iter().map(|entry| place_of(&entry.id)).max().unwrap_or_else(|| self.lock().last);
-        let first = entries.first().map(|entry| place_of(&entry.id));
-        if self.was_trimmed(first, whole_tail && ends < head.last, cursor).await? {
+        let ends = entries.iter().map(|(id, _)| place_of(id)).max().unwrap_or_else(|| self.lock().last);
+        let first = entries.first().map(|(id, _)| place_of(id));
+        if self.was_trimmed(medium, first, whole_tail && ends < head.last, cursor).await? {
             return Ok(());
         }
-        for entry in entries {
-            let place = place_of(&entry.id);
-            match entry.map.get("d") {
-                Some(redis::Value::BulkString(sealed)) => {
-                    let refused = self.take(&entry.id, Bytes::from(sealed.clone()), head.now);
+        for (id, sealed) in entries {
+            let place = place_of(&id);
+            match sealed {
+                Some(sealed) => {
+                    let refused = self.take(&id, sealed, head.now);
                     if matches!(refused, Some(Refused::UnknownKey | Refused::Version | Refused::Forged)) {
                         cursor.blind = place;
                     }
                 }
-                _ => Counters::add(&self.counters.malformed, 1),
+                None => Counters::add(&self.counters.malformed, 1),
             }
             self.lock().last = place;
-            cursor.id = entry.id;
+            cursor.id = id;
         }
         if whole_tail && ends < head.last {
             // the last ones merged away or were trimmed: there is nothing between here and there
@@ -154,18 +149,24 @@ impl Shared {
             cursor.id = format!("{}-0", head.last.0);
         }
         self.advance(sent, |_| {});
-        self.trim(connection).await;
+        self.trim(medium).await;
         Ok(())
     }
 
     /// Whether the stream was trimmed between the look at its snapshot and the read: then what is between was not read,
     /// and stands in the new snapshot. Only a hole in the numbers can tell; most are of entries that merged away.
-    async fn was_trimmed(&self, first: Option<LogId>, at_the_end: bool, cursor: &Cursor) -> Result<bool, StoreFault> {
+    async fn was_trimmed(
+        &self,
+        medium: &mut impl Medium,
+        first: Option<LogId>,
+        at_the_end: bool,
+        cursor: &Cursor,
+    ) -> Result<bool, StoreFault> {
         let last = self.lock().last;
         if !at_the_end && first.is_none_or(|first| first.0 <= last.0 + 1) {
             return Ok(false);
         }
-        let now = self.head().await?.snapshot;
+        let now = medium.head().await?.snapshot;
         Ok(now != cursor.snapshot && cursor.spoiled.as_ref() != Some(&now.id))
     }
 
@@ -202,13 +203,18 @@ impl Shared {
     }
 
     /// Reads the snapshot, if it knows of more than was read.
-    async fn load_snapshot(&self, head: &Head, cursor: &mut Cursor) -> Result<(), StoreFault> {
+    async fn load_snapshot(
+        &self,
+        medium: &mut impl Medium,
+        head: &Head,
+        cursor: &mut Cursor,
+    ) -> Result<(), StoreFault> {
         let pointer = &head.snapshot;
         if *pointer == cursor.snapshot || cursor.spoiled.as_ref() == Some(&pointer.id) {
             return Ok(());
         }
         if pointer.covers > self.lock().last {
-            match self.snapshots().read(pointer).await {
+            match medium.snapshot(pointer).await {
                 Ok(entries) => self.take_snapshot(entries, head, cursor),
                 Err(Unread::Store(fault)) => return Err(fault),
                 Err(Unread::Refused(why)) => return self.spoiled(why, head, cursor),
@@ -249,12 +255,12 @@ impl Shared {
 
     /// Everything has been read: what is missing of what was in force goes back, and is read too; then those who waited
     /// go on.
-    async fn settle(&self, cursor: &mut Cursor, asked: Mono) -> Result<(), StoreFault> {
+    async fn settle(&self, medium: &mut impl Medium, cursor: &mut Cursor, asked: Mono) -> Result<(), StoreFault> {
         if let Some(before) = cursor.restore.take() {
             let missing = self.lock().missing(before.clone());
             let complete = missing.is_empty();
             for some in missing.chunks(PAGE) {
-                if let Err(fault) = self.write(some.iter().map(AsRef::as_ref)).await {
+                if let Err(fault) = medium.write(some).await {
                     cursor.restore = Some(before);
                     return Err(fault);
                 }
@@ -270,13 +276,9 @@ impl Shared {
         Ok(())
     }
 
-    fn snapshots(&self) -> Snapshots<'_> {
-        Snapshots { base: &self.base, trust: &self.trust, keys: &self.keys }
-    }
-
     /// Writes a snapshot when it is due. Not by a process that could not read all: what it cannot read would be trimmed;
     /// nor by one that has never read anything of this cluster's.
-    async fn snapshot(&self, head: &Head, cursor: &mut Cursor) {
+    async fn snapshot(&self, medium: &mut impl Medium, head: &Head, cursor: &mut Cursor) {
         let now = self.trust.clock.mono();
         let (last, kept) = {
             let log = self.lock();
@@ -291,9 +293,8 @@ impl Shared {
         }
         cursor.snapshot_after = now.after(AGAIN);
         let entries: Vec<Kept> = self.lock().kept().map(|(place, sealed)| (place, sealed.clone())).collect();
-        let before = &head.snapshot;
         // whether one was written whose answer was lost, the next look at the pointer tells
-        let written = self.snapshots().write(&entries, last, head.life_of_log(), before, head.now).await;
+        let written = medium.commit(&entries, last, head).await;
         if let Ok(Some(pointer)) = written {
             // noted at once: should it be lost before the next look, nobody else may know
             cursor.snapshot = pointer;
@@ -325,42 +326,11 @@ impl Shared {
         }
     }
 
-    async fn read(
-        &self,
-        connection: &mut MultiplexedConnection,
-        after: &str,
-        now: UnixMs,
-        wait: bool,
-    ) -> Result<StreamReadReply, StoreFault> {
-        let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(PAGE);
-        if wait {
-            command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
-        }
-        command.arg("STREAMS").arg(self.stream());
-        match self.base.desk.cursor(now) {
-            Some(cursor) => command.arg(self.base.keys.commands()).arg(after).arg(cursor),
-            None => command.arg(after),
-        };
-        let answer = command.query_async::<Option<StreamReadReply>>(connection);
-        match tokio::time::timeout(BLOCK + PATIENCE, answer).await {
-            Ok(Ok(answer)) => Ok(answer.unwrap_or_default()),
-            Ok(Err(_)) => Err(StoreFault::Unavailable(Arc::from("the control log could not be read"))),
-            Err(_) => Err(StoreFault::Unavailable(Arc::from("no answer in time"))),
-        }
-    }
-
     /// Takes out of the stream what merged away or ended. Every process does; what is gone already costs nothing.
-    async fn trim(&self, connection: &mut MultiplexedConnection) {
+    async fn trim(&self, medium: &mut impl Medium) {
         let dead = self.lock().dead(TRIM);
         if !dead.is_empty() {
-            let mut command = redis::cmd("XDEL");
-            command.arg(self.stream());
-            dead.iter().for_each(|id| {
-                command.arg(format!("{}-0", id.0));
-            });
-            // what is not deleted now is dead to the next process that reads the log
-            let _ = tokio::time::timeout(PATIENCE, command.query_async::<u64>(connection)).await;
+            medium.trim(&dead).await;
         }
     }
 }

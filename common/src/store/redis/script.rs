@@ -4,8 +4,9 @@
 //! time as Redis `TIME` and writes integers with `string.format('%.0f')`: its numbers are doubles, exact to 2^53, and
 //! microseconds since 1970 stay below that until 2255.
 
-use redis::{Cmd, FromRedisValue, Pipeline, ToRedisArgs};
+use redis::{Cmd, FromRedisValue, ToRedisArgs};
 
+use super::batch::Order;
 use super::link::Link;
 use crate::store::StoreFault;
 use crate::store::era::Era;
@@ -45,7 +46,8 @@ impl Script {
 
     /// The same for a script that decides in the caller's era: it is run by [`Script::run_in`] only.
     pub(super) fn in_era(does: Does, parts: &[&str]) -> Self {
-        let parts: Vec<&str> = std::iter::once(include_str!("lua/era.lua")).chain(parts.iter().copied()).collect();
+        let gate = [include_str!("lua/server.lua"), include_str!("lua/era.lua")];
+        let parts: Vec<&str> = gate.into_iter().chain(parts.iter().copied()).collect();
         Self::new(does, &parts)
     }
 
@@ -78,11 +80,12 @@ impl Script {
         self.run(link, &keys, &args).await
     }
 
-    /// Puts a run into a pipeline: by hash, and for those that were answered [`LinkFault::is_no_script`] by its text.
+    /// A run for a batch: by hash, and for those that were answered [`LinkFault::is_no_script`] by its text. Its last
+    /// argument says which server carries it out.
     ///
     /// [`LinkFault::is_no_script`]: super::link::LinkFault::is_no_script
-    pub(super) fn queue(&self, pipeline: &mut Pipeline, by_text: bool, keys: &[String], args: &Args) {
-        pipeline.add_command(self.call(by_text, keys, args));
+    pub(super) fn told(&self, by_text: bool, keys: &[String], args: &Args) -> Order {
+        Order::told(self.call(by_text, keys, args))
     }
 
     fn call(&self, by_text: bool, keys: &[String], args: &Args) -> Cmd {

@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Pipeline, PushInfo, PushKind, Value};
+use redis::{PushInfo, PushKind, Value};
 use tokio::sync::mpsc;
 
+use super::batch::Order;
 use super::hub::{Hub, LINGER_MS};
 use super::keys::Kind;
 use super::subscriptions::Wish;
@@ -93,13 +94,14 @@ impl Hub {
     async fn renew_rooms(&self) {
         let names: Vec<_> = self.lock().here.rooms.values().map(|room| room.name.clone()).collect();
         for batch in names.chunks(BATCH) {
-            let mut pipeline = Pipeline::with_capacity(batch.len());
-            for name in batch {
-                let key = self.base.keys.room(name).key(Kind::Room);
-                pipeline.cmd("PEXPIRE").arg(key).arg(LINGER_MS).arg("GT").ignore();
-            }
+            let put_off = |name| {
+                let mut command = redis::cmd("PEXPIRE");
+                command.arg(self.base.keys.room(name).key(Kind::Room)).arg(LINGER_MS).arg("GT");
+                Order::plain(command)
+            };
+            let orders: Vec<Order> = batch.iter().map(put_off).collect();
             // a store that is gone is asked again in time
-            let _ = self.base.link.pipeline(&pipeline).await;
+            let _ = self.base.link.batch(&orders).await;
         }
     }
 }

@@ -14,9 +14,11 @@ use redis::{AsyncConnectionConfig, Client, Cmd, Pipeline, PushInfo, PushKind, Re
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::batch::{Order, on_server};
 use super::endpoint::{Address, Endpoint};
 use super::health::Pulse;
 use super::sentinel::Sentinels;
+use super::server::{About, about};
 
 /// Commands that wait for the socket; more wait in their callers.
 const PIPELINE: usize = 1_024;
@@ -59,6 +61,8 @@ pub(super) struct Live {
     /// Which one of all that this process ever had.
     pub(super) generation: u64,
     pub(super) address: Address,
+    /// Of the server; a connection never gets to another.
+    pub(super) run: Arc<str>,
     pub(super) connection: MultiplexedConnection,
     over: Arc<AtomicBool>,
 }
@@ -120,8 +124,13 @@ impl Wire {
     }
 
     /// Several commands in one write; each has its own answer or error of the server.
-    pub(super) async fn pipeline(&self, commands: &Pipeline) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
-        self.pipeline_on(self.live().await?, commands).await
+    pub(super) async fn batch(
+        &self,
+        orders: impl ExactSizeIterator<Item = &Order>,
+    ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
+        let live = self.live().await?;
+        let pipeline = on_server(orders, &live.run);
+        self.pipeline_on(live, &pipeline).await
     }
 
     /// The same on this connection and no other.
@@ -263,8 +272,10 @@ impl Shared {
         if matches!(dial, Dial::Sentinel(_)) && !super::sentinel::is_master(&mut connection).await {
             return Err(RedisError::from((redis::ErrorKind::Client, "not a master yet")));
         }
+        let About { run, evicts } = about(&mut connection).await?;
+        self.pulse.evicts(evicts);
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Live { generation, address, connection, over })
+        Ok(Live { generation, address, run: run.into(), connection, over })
     }
 
     /// Until the connection is over.

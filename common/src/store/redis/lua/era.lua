@@ -3,10 +3,6 @@
 --
 -- KEYS  last: the partition's era, `era run_id`   ARGV  last: the caller's era
 
-local function server()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-end
-
 if redis.call('GET', KEYS[#KEYS]) ~= ARGV[#ARGV] .. ' ' .. server() then
   return redis.error_reply('ERA the store is of another era')
 end

@@ -10,6 +10,5 @@ local present = string.match(redis.call('GET', KEYS[1]) or '', '^(%S+) ')
 if present and present > ARGV[1] then
   return 0
 end
-local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
-redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. run)
+redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. server())
 return 1

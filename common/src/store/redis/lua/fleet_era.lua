@@ -10,7 +10,7 @@ local PATIENCE, OPENING = tonumber(ARGV[1]), tonumber(ARGV[2])
 local clock = redis.call('TIME')
 local NOW_US = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local NOW = math.floor(NOW_US / 1000)
-local RUN = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)') or ''
+local RUN = server()
 
 local function load()
   local raw = redis.call('HGETALL', KEYS[1])

@@ -1,7 +1,8 @@
 -- Takes a room's message: once, into the order, into what is kept, and out to the subscribers.
 -- KEYS room, history, once
 -- ARGV channel, sealed record, epoch for a new room, ms a room lingers, ms an id is remembered (0: none),
---      count kept (0: not kept), ms kept, PUBLISH or SPUBLISH
+--      count kept (0: not kept), ms kept, PUBLISH or SPUBLISH, this server (told by the connection: asking costs as much
+--      as all the rest)
 -- Answers {1 for a duplicate, else 0; place}, a place being epoch:offset.
 local sealed, linger, window = ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5])
 local count, age = tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -11,12 +12,7 @@ if window > 0 then
   if first then return {1, first} end
 end
 
-local epoch = redis.call('HGET', KEYS[1], 'epoch')
-if not epoch then
-  epoch = ARGV[3]
-  redis.call('DEL', KEYS[1], KEYS[2])
-  redis.call('HSET', KEYS[1], 'epoch', epoch)
-end
+local epoch = order_of(ARGV[9]) or begin_order(ARGV[9], ARGV[3])
 local offset = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'offset', 1))
 local place = epoch .. ':' .. offset
 

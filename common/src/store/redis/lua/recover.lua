@@ -1,9 +1,9 @@
 -- What a room kept after a place.
 -- KEYS room, history
 -- ARGV epoch (empty: whichever it is), offset, how many at most
--- Answers {} for an unknown room, else {epoch, offset, id, record, id, record, …}.
+-- Answers {} for an unknown room, and for one whose order is over, else {epoch, offset, id, record, id, record, …}.
+if not order_of(server()) then return {} end
 local room = redis.call('HMGET', KEYS[1], 'epoch', 'offset', 'age')
-if not room[1] then return {} end
 local answer = {room[1], room[2] or '0'}
 local limit = tonumber(ARGV[3])
 if room[1] ~= ARGV[1] or limit == 0 then return answer end

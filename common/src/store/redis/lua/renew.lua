@@ -2,7 +2,6 @@
 -- KEYS room, history
 -- ARGV the epoch that is over, the new one, ms a room lingers
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1], KEYS[2])
-redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'offset', 0)
+begin_order(server(), ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 return 1

@@ -10,10 +10,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use portcullis_common::clock::{Mono, millis};
-use portcullis_common::config::model::{OnStoreLoss, Session};
+use crate::clock::{Mono, millis};
+use crate::config::model::{OnStoreLoss, Session};
 
-use super::manager::LEASE;
+/// How long a lease lasts.
+pub const LEASE: Duration = Duration::from_secs(10);
 
 /// With `strict`, sockets are cut this long after the last renewal: 2 s before the lease is over in the store.
 pub const STRICT: Duration = Duration::from_secs(8);
@@ -50,10 +51,16 @@ impl Fence {
     /// For a fleet's store, as `session.on_store_loss` says. Lapsed until the first renewal.
     #[must_use]
     pub fn of(rules: &Session) -> Self {
-        Self::with(Some(match rules.on_store_loss {
+        Self::cutting_after(match rules.on_store_loss {
             OnStoreLoss::Strict => STRICT,
             OnStoreLoss::Available => rules.max_store_loss,
-        }))
+        })
+    }
+
+    /// For a fleet's store: cuts this long after the last renewal. Lapsed until the first.
+    #[must_use]
+    pub fn cutting_after(patience: Duration) -> Self {
+        Self::with(Some(patience))
     }
 
     fn with(patience: Option<Duration>) -> Self {

@@ -1,0 +1,129 @@
+//! What the reader of the control log asks the store, and how Redis is asked. Whoever follows the log gets at it through
+//! this alone: between any two calls others may act, and nothing else is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::streams::StreamReadReply;
+
+use super::command::{self, Page};
+use super::control::{Head, PATIENCE, Shared};
+use super::counts::Counters;
+use super::snapshot::{Kept, Pointer, Snapshots, Unread};
+use crate::store::StoreFault;
+use crate::store::control::LogId;
+
+/// How long one read waits for news. The log is asked for its head as often.
+const BLOCK: Duration = Duration::from_millis(1_000);
+
+/// Entries of one read.
+pub(super) const PAGE: usize = 512;
+
+/// An entry of the stream: its id, and what is sealed in it; `None`: nothing of ours.
+pub(super) type Entry = (String, Option<Bytes>);
+
+/// See the module. Every call is one step that others may come between.
+pub(super) trait Medium: Send {
+    /// The log's head.
+    fn head(&mut self) -> impl Future<Output = Result<Head, StoreFault>> + Send;
+
+    /// What a snapshot holds.
+    fn snapshot(&mut self, pointer: &Pointer) -> impl Future<Output = Result<Vec<Kept>, Unread>> + Send;
+
+    /// At most [`PAGE`] entries after a place; `wait`: there may be none yet.
+    fn read(
+        &mut self,
+        after: &str,
+        head: &Head,
+        wait: bool,
+    ) -> impl Future<Output = Result<Vec<Entry>, StoreFault>> + Send;
+
+    /// Appends what is sealed already.
+    fn write(&mut self, sealed: &[u8]) -> impl Future<Output = Result<LogId, StoreFault>> + Send;
+
+    /// Makes `entries` the snapshot of the log that `head` saw, in place of the one it saw. `None`: somebody else was
+    /// faster, or the log is another.
+    fn commit(
+        &mut self,
+        entries: &[Kept],
+        covers: LogId,
+        head: &Head,
+    ) -> impl Future<Output = Result<Option<Pointer>, StoreFault>> + Send;
+
+    /// Takes entries out of the stream; those that are gone already cost nothing.
+    fn trim(&mut self, dead: &[LogId]) -> impl Future<Output = ()> + Send;
+}
+
+/// Redis: blocking reads on a connection of their own, the rest over the link.
+pub(super) struct Stream<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) connection: &'a mut MultiplexedConnection,
+}
+
+impl Stream<'_> {
+    fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots { base: &self.shared.base, trust: &self.shared.known.trust, keys: &self.shared.keys }
+    }
+}
+
+impl Medium for Stream<'_> {
+    async fn head(&mut self) -> Result<Head, StoreFault> {
+        self.shared.head().await
+    }
+
+    async fn snapshot(&mut self, pointer: &Pointer) -> Result<Vec<Kept>, Unread> {
+        self.snapshots().read(pointer).await
+    }
+
+    async fn read(&mut self, after: &str, head: &Head, wait: bool) -> Result<Vec<Entry>, StoreFault> {
+        let Shared { base, keys, known, .. } = self.shared;
+        let mut command = redis::cmd("XREAD");
+        command.arg("COUNT").arg(PAGE);
+        if wait {
+            command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
+        }
+        command.arg("STREAMS").arg(&keys.stream);
+        match base.desk.cursor(head.now) {
+            Some(cursor) => command.arg(base.keys.commands()).arg(after).arg(cursor),
+            None => command.arg(after),
+        };
+        let answer = command.query_async::<Option<StreamReadReply>>(self.connection);
+        let read = match tokio::time::timeout(BLOCK + PATIENCE, answer).await {
+            Ok(Ok(answer)) => answer.unwrap_or_default(),
+            Ok(Err(_)) => return Err(StoreFault::Unavailable(Arc::from("the control log could not be read"))),
+            Err(_) => return Err(StoreFault::Unavailable(Arc::from("no answer in time"))),
+        };
+        let (log, commands): (Vec<_>, Vec<_>) = read.keys.into_iter().partition(|key| key.key == keys.stream);
+        let commands = commands.into_iter().flat_map(|key| key.ids).collect();
+        if base.desk.take(commands, head.time(known.trust.clock.mono())) == Page::Spoiled {
+            command::begin_anew(base, self.connection).await;
+            Counters::add(&known.counters.malformed, 1);
+        }
+        let sealed = |value: Option<&redis::Value>| match value {
+            Some(redis::Value::BulkString(sealed)) => Some(Bytes::from(sealed.clone())),
+            _ => None,
+        };
+        let entries = log.into_iter().flat_map(|key| key.ids);
+        Ok(entries.map(|entry| (entry.id, sealed(entry.map.get("d")))).collect())
+    }
+
+    async fn write(&mut self, sealed: &[u8]) -> Result<LogId, StoreFault> {
+        self.shared.write(sealed).await
+    }
+
+    async fn commit(&mut self, entries: &[Kept], covers: LogId, head: &Head) -> Result<Option<Pointer>, StoreFault> {
+        self.snapshots().write(entries, covers, head.life_of_log(), &head.snapshot, head.now).await
+    }
+
+    async fn trim(&mut self, dead: &[LogId]) {
+        let mut command = redis::cmd("XDEL");
+        command.arg(&self.shared.keys.stream);
+        dead.iter().for_each(|id| {
+            command.arg(format!("{}-0", id.0));
+        });
+        // what is not deleted now is dead to the next process that reads the log
+        let _ = tokio::time::timeout(PATIENCE, command.query_async::<u64>(self.connection)).await;
+    }
+}
