@@ -2,9 +2,9 @@
 # One command that says whether this tree is good, on a fresh Debian with Rust, gcc, Node 20 and Python 3.11:
 #
 #   format → lints → build → tests → doc tests → deploy (image, compose, chart) → Autobahn (selection) → browser
-#   → licences (where cargo-deny is installed)
+#   → counts (instructions of the message path, in a release build) → licences (where cargo-deny is installed)
 #
-# Missing Debian packages (python3-venv, redis-server, haproxy, nginx-light, chromium) are installed when this runs as
+# Missing Debian packages (python3-venv, redis-server, haproxy, nginx-light, chromium, valgrind) are installed when this runs as
 # root. Nothing is asked, nothing needs a terminal. Every stage goes on when another has failed, unless it needs what was not built. Logs: out/test/.
 # Exit status: 0 only when nothing failed. STAGES="lints tests" runs a choice.
 set -uo pipefail
@@ -99,8 +99,9 @@ if stage build 1200 cargo build --locked --workspace --bins --tests --examples; 
   stage deploy 600 scripts/deploy-check.sh
   stage autobahn 600 scripts/autobahn.sh --quick --report "$LOGS/autobahn.json"
   stage browser 600 env OUT="$PWD/out/browser" scripts/browser.sh
+  stage counts 1200 env SHOW_ONLY=1 scripts/counts.sh
 else
-  for name in tests doctests deploy autobahn browser; do note "$name" 0 1 0 "not run: the build failed"; done
+  for name in tests doctests deploy autobahn browser counts; do note "$name" 0 1 0 "not run: the build failed"; done
 fi
 if command -v cargo-deny >/dev/null; then
   stage licences 300 cargo deny --offline --locked check licenses bans sources
