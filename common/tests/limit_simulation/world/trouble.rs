@@ -95,7 +95,7 @@ impl World {
             return Err(format!("{got} let in on {on} in {long} s, at least {due} should be; {:?}", self.promise));
         }
         let (attempts, calls) = (self.told.attempts - attempts, self.told.calls - calls);
-        if self.promise.rate >= 50.0 && self.promise.burst >= 2.0 * self.promise.rate && calls * 20 > attempts + 40 {
+        if self.promise.rate >= 100.0 && self.promise.burst >= 2.0 * self.promise.rate && calls * 20 > attempts + 40 {
             return Err(format!("{calls} calls for {attempts} messages"));
         }
         Ok(())
