@@ -161,14 +161,12 @@ impl Metrics {
         let rejects = Family::<Label, Counter>::default();
         let closes = Family::<Label, Counter>::default();
         let stages = Family::<AtStage, Counter>::default();
-        let sanitised = Family::<Changed, Counter>::default();
         let messages = Family::<Direction, Counter>::default();
         let bytes = Family::<Direction, Counter>::default();
         let panics = Family::<Part, Counter>::default();
         r.register("handshakes", "Opening handshakes by outcome", handshakes.clone());
         r.register("rejects", "Messages refused, by code", rejects.clone());
         r.register("stage_refusals", "Messages refused by a stage of the pipeline", stages.clone());
-        r.register("sanitised_strings", "Strings changed before they were passed on", sanitised.clone());
         r.register("closes", "Connections closed, by close code", closes.clone());
         r.register("messages", "WebSocket messages by direction", messages.clone());
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
@@ -199,7 +197,7 @@ impl Metrics {
             closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create_owned(&code(c.info().name)))).collect(),
             stages: by_stage(&stages),
             leaks_masked: counter(&mut r, "leaks_masked", "Places in payloads that were masked before delivery"),
-            sanitised: ["controls", "html", "nfc"].map(|what| sanitised.get_or_create_owned(&Changed { what })),
+            sanitised: by_change(&mut r),
             penalties: by_step(&mut r),
             bans_withheld: counter(&mut r, "auto_bans_withheld", "Automatic bans that were not made"),
             rules_version: gauge(&mut r, "rules_version", "Version of the rules in force"),
@@ -315,6 +313,12 @@ fn commands(registry: &mut Registry) -> Family<Outcome, Counter> {
     }
     registry.register("commands", "Operators' commands by outcome", commands.clone());
     commands
+}
+
+fn by_change(r: &mut Registry) -> [Counter; 3] {
+    let family = Family::<Changed, Counter>::default();
+    r.register("sanitised_strings", "Strings changed before they were passed on", family.clone());
+    ["controls", "html", "nfc"].map(|what| family.get_or_create_owned(&Changed { what }))
 }
 
 fn by_outcome(registry: &mut Registry, name: &str, help: &str) -> Family<Outcome, Counter> {

@@ -11,7 +11,6 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_common::clock::{Clock, Mono, UnixMs};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::fence::{Fence, LEASE};
-use portcullis_common::ids::NodeEpoch;
 use portcullis_common::ids::{NodeEpoch, UserId};
 use portcullis_common::store::Stores;
 use portcullis_common::wire::code::Code;
@@ -280,10 +279,9 @@ impl Node {
         }
         self.fence.renewed(sent, self.clock.mono());
         // how many share the fleet's limits is known before the first message
-        self.membership.observed(&self.stores.lease.members().await?, self.clock.mono());
-        self.store_time.learn(self.stores.commands.now().await?, self.clock.wall());
         let asked = self.clock.mono();
         self.membership.answered(&self.stores.lease.members().await?, &[], asked, self.clock.mono());
+        self.store_time.learn(self.stores.commands.now().await?, self.clock.wall());
         let asked = Arc::clone(&self.drain_asked);
         let estate = Arc::new(Estate {
             node: id,

@@ -40,8 +40,8 @@ pub(super) trait Medium: Send {
         wait: bool,
     ) -> impl Future<Output = Result<Vec<Entry>, StoreFault>> + Send;
 
-    /// Appends what is sealed already.
-    fn write(&mut self, sealed: &[u8]) -> impl Future<Output = Result<LogId, StoreFault>> + Send;
+    /// Appends what is sealed already, all or none.
+    fn write(&mut self, sealed: &[Bytes]) -> impl Future<Output = Result<LogId, StoreFault>> + Send;
 
     /// Makes `entries` the snapshot of the log that `head` saw, in place of the one it saw. `None`: somebody else was
     /// faster, or the log is another.
@@ -109,8 +109,8 @@ impl Medium for Stream<'_> {
         Ok(entries.map(|entry| (entry.id, sealed(entry.map.get("d")))).collect())
     }
 
-    async fn write(&mut self, sealed: &[u8]) -> Result<LogId, StoreFault> {
-        self.shared.write(sealed).await
+    async fn write(&mut self, sealed: &[Bytes]) -> Result<LogId, StoreFault> {
+        self.shared.write(sealed.iter().map(AsRef::as_ref)).await
     }
 
     async fn commit(&mut self, entries: &[Kept], covers: LogId, head: &Head) -> Result<Option<Pointer>, StoreFault> {
