@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::bus::record;
+use super::limit::a_count_outlives_an_era;
 use super::session::holder;
 use super::{Fixture, Forgetful, Step, checks, life, ms, node, room, user};
 use crate::config::model::{History, OnLimit};
@@ -32,6 +33,7 @@ checks![
     a_mark_of_an_era_that_is_over_changes_nothing,
     a_room_begins_a_new_order_when_the_store_lost_everything,
     a_room_begins_a_new_order_when_the_store_is_a_copy_that_may_lag,
+    a_count_outlives_an_era,
     ; long: a_member_that_says_nothing_is_waited_for_so_long_and_no_longer,
 ];
 
