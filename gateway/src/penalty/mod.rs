@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn penalty() -> Penalty {
-        Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap().penalty
+        Penalty { enabled: true, ..Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap().penalty }
     }
 
     fn user() -> UserId {
@@ -239,7 +239,8 @@ mod tests {
 
     #[test]
     fn refusals_of_limits_bans_and_penalties_are_no_evidence() {
-        let (config, all) = (Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap(), Penalties::default());
+        let all = Penalties::default();
+        let config = Config { penalty: penalty(), ..Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap() };
         for code in Code::ALL {
             all.refused(&config, CLIENT, &Reject::new(*code, ""));
             let counts = matches!(code, Code::Malformed | Code::OriginDenied | Code::TooLarge);

@@ -25,7 +25,7 @@ fn user(value: &Value) -> Result<UserId, String> {
 pub(super) fn penalty(mut s: Section<'_>) -> Penalty {
     let points = || integer(1..=1_000_000);
     let penalty = Penalty {
-        enabled: s.or("enabled", true, boolean),
+        enabled: s.or("enabled", false, boolean),
         dry_run: s.or("dry_run", false, boolean),
         half_life: s.or("half_life", secs(600), duration(secs(1)..=DAY)),
         restrict: s.or("restrict", 200, points()),
