@@ -3,10 +3,12 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use portcullis_common::clock::UnixMs;
 use portcullis_common::ids::{ClientId, UserId};
 use portcullis_common::store::StoreFault;
@@ -16,8 +18,12 @@ use portcullis_common::store::redis::RedisOptions;
 mod fleet;
 mod redis;
 
-use fleet::{OURS, Process, THEIRS, ask, channel, header, keep, key, now, record, room, sealer, until};
+use fleet::{OURS, Process, THEIRS, ask, channel, header, keep, key, now, raw, record, room, sealer, until};
 use redis::RedisServer;
+
+/// Rounds, and messages of each of two senders in one, of the test of scripts forgotten in between.
+const ROUNDS: usize = 40;
+const BURST: usize = 300;
 
 fn to_ada() -> NodeMail {
     NodeMail::ToUser { user: UserId::parse("ada").expect("a user"), tenant: None, record: record("hello") }
@@ -278,6 +284,54 @@ async fn scripts_that_the_server_forgot_cost_no_message_and_no_order() {
         one.inbox.deliveries.lock().expect("no panic").iter().map(|d| d.record.body.clone()).collect();
     assert_eq!(bodies, (0..200).map(|n: u32| record(&n.to_string()).body).collect::<Vec<_>>());
     assert_eq!(one.bus.counts().refused(), 0);
+}
+
+/// Two that teach the same server, and one that makes it forget: a batch may find the script known at its end only.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_forgotten_and_taught_by_another_in_the_midst_of_a_batch_turns_no_order_round() {
+    let server = RedisServer::start();
+    let done = AtomicBool::new(false);
+    let speak = async {
+        let mut refused = 0;
+        for round in 0..ROUNDS {
+            // new connections: nothing was taught on them
+            let name = |n: usize| format!("{}-{round}", ["one", "two"][n]);
+            let (first, second) = (name(0), name(1));
+            let (one, two) = (Process::listening(&server, &first).await, Process::start(&server, &second).await);
+            let before = one.inbox.offsets().len();
+            let burst = |process: &Process, who: usize| {
+                let tell = |n: usize| {
+                    let said = process.bus.publish(room(), record(&format!("{who}-{n:03}")), None, None);
+                    async move { said.await.is_ok().then_some(n) }
+                };
+                join_all((0..BURST).map(tell))
+            };
+            let taken = tokio::join!(burst(&one, 0), burst(&two, 1));
+            let taken = [taken.0, taken.1].map(|all| all.into_iter().flatten().collect::<Vec<usize>>());
+            let stored = taken[0].len() + taken[1].len();
+            refused += 2 * BURST - stored;
+            until("what was taken", || one.inbox.offsets().len() - before >= stored).await;
+            let bodies: Vec<Bytes> =
+                one.inbox.deliveries.lock().expect("no panic").iter().map(|d| d.record.body.clone()).collect();
+            for (who, taken) in taken.iter().enumerate() {
+                let its = bodies.iter().filter(|body| body.starts_with(format!("{{\"t\":\"{who}-").as_bytes()));
+                let sent: Vec<Bytes> = taken.iter().map(|n| record(&format!("{who}-{n:03}")).body).collect();
+                assert!(its.eq(sent.iter()), "round {round}: the order of {who}, and nothing that was refused");
+            }
+        }
+        done.store(true, Ordering::Release);
+        refused
+    };
+    let forget = async {
+        let mut redis = raw(&server).await;
+        while !done.load(Ordering::Acquire) {
+            let _: String =
+                ::redis::cmd("SCRIPT").arg("FLUSH").arg("SYNC").query_async(&mut redis).await.expect("done");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (refused, ()) = tokio::join!(speak, forget);
+    assert!(refused < ROUNDS * BURST, "most are taken: {refused} were not");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -104,10 +104,25 @@ struct Member {
     peer: Rc<Peer>,
     /// Messages up to here are not for this member: it got them as recovered history.
     after: Position,
-    /// While the store looks up what the member missed: what came meanwhile. At most [`HELD`]; then the oldest goes,
-    /// and the member sees the jump in the offsets.
-    #[allow(clippy::box_collection, reason = "eight bytes where nothing is held back, which is nearly always")]
-    held: Option<Box<VecDeque<Delivery>>>,
+    /// While the store looks up what the member missed: what came meanwhile. Boxed: nearly always there is nothing.
+    held: Option<Box<Held>>,
+}
+
+/// What waits for a member that is joining. At most [`HELD`]; then the oldest goes, and [`Hub::has_all_behind`] tells.
+#[derive(Default)]
+struct Held {
+    waiting: VecDeque<Delivery>,
+    /// The last that went.
+    dropped: Option<Position>,
+}
+
+impl Held {
+    fn push(&mut self, delivery: Delivery) {
+        if self.waiting.len() >= HELD {
+            self.dropped = self.waiting.pop_front().map(|oldest| oldest.position);
+        }
+        self.waiting.push_back(delivery);
+    }
 }
 
 /// Before every message of every epoch.
@@ -117,9 +132,12 @@ impl Member {
     /// Whether a message is new to it. Another epoch is another order: everything in it is new.
     fn wants(&self, delivery: &Delivery) -> bool {
         let Delivery { position, record, .. } = delivery;
-        let seen = position.epoch == self.after.epoch && position.offset <= self.after.offset;
-        !seen && record.exclude != Some(self.peer.sid)
+        !not_after(*position, self.after) && record.exclude != Some(self.peer.sid)
     }
+}
+
+fn not_after(position: Position, after: Position) -> bool {
+    position.epoch == after.epoch && position.offset <= after.offset
 }
 
 /// The hub of one worker.
@@ -155,6 +173,15 @@ impl Hub {
         }
     }
 
+    /// Whether everything behind `after` that came since the member's [`Hub::join`] is held back for it still: if not,
+    /// it has a gap after `after`.
+    pub fn has_all_behind(&self, room: &RoomName, peer: &Peer, after: Position) -> bool {
+        let rooms = self.rooms.borrow();
+        let member = rooms.get(room).into_iter().flatten().find(|m| m.peer.sid == peer.sid);
+        let dropped = member.and_then(|member| member.held.as_ref()).and_then(|held| held.dropped);
+        dropped.is_none_or(|dropped| not_after(dropped, after))
+    }
+
     /// The member has everything up to `after`: what was held back behind it is delivered now.
     pub fn settle(&self, room: &RoomName, peer: &Rc<Peer>, after: Position) {
         self.let_go(room, peer, Some(after));
@@ -170,7 +197,7 @@ impl Hub {
         let members = rooms.get_mut(room).into_iter().flatten();
         let Some(member) = members.into_iter().find(|m| m.peer.sid == peer.sid) else { return };
         member.after = after.unwrap_or(member.after);
-        for delivery in member.held.take().into_iter().flat_map(|held| *held) {
+        for delivery in member.held.take().into_iter().flat_map(|held| held.waiting) {
             if member.wants(&delivery) {
                 self.deliver(peer, wire_out::delivery(&delivery, peer.protocol));
             }
@@ -287,10 +314,7 @@ impl Hub {
                         continue;
                     }
                     if let Some(held) = &mut member.held {
-                        if held.len() >= HELD {
-                            held.pop_front();
-                        }
-                        held.push_back(delivery.clone());
+                        held.push(delivery.clone());
                         continue;
                     }
                     let frame =
@@ -364,3 +388,6 @@ pub trait PeerTable {
     /// Writes what waits for a peer without its actor; false where the actor has to do it.
     fn write(&self, peer: &Peer) -> bool;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! New rules for a node that runs: all or nothing, no connection dropped, in force with each session's next message.
 //!
 //! What a reload may change is what [`Rules`] hold: keys, origins, limits, message types with their schemas, rooms, bans
-//! by file, certificates. Whatever else differs in the file is refused with the rest of it, because half of a file in
+//! by file, certificates, operators. Whatever else differs in the file is refused with the rest of it, because half of a file in
 //! force is a configuration that nobody wrote.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::session::talk::Stop;
 const KEYS: Duration = Duration::from_secs(10);
 
 /// Sections that are tied to sockets, threads, the store or the process.
-const FIXED: &[&str] = &["node", "listen", "store", "session", "log", "operator", "coordinator"];
+const FIXED: &[&str] = &["node", "listen", "store", "session", "log", "coordinator"];
 
 /// Keys of other sections that are.
 const FIXED_KEYS: &[&str] = &[

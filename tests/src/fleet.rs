@@ -274,7 +274,15 @@ impl Operator {
     /// # Panics
     /// When the store does not take it.
     pub fn append(&self, entry: ControlEntry) -> LogId {
-        self.runtime.block_on(self.control.append(entry)).expect("appended")
+        self.try_append(entry).expect("appended")
+    }
+
+    /// The same where it may fail.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn try_append(&self, entry: ControlEntry) -> Result<LogId, StoreFault> {
+        self.runtime.block_on(self.control.append(entry))
     }
 
     /// The ledger's slots of a user.

@@ -234,14 +234,16 @@ impl Verifier {
     /// For a node of this cluster that listens since then (the store's time).
     #[must_use]
     pub fn new(cluster: &str, operators: &[Operator], since: UnixMs) -> Self {
+        let (cluster, seen, order) = (Arc::from(cluster), HashSet::new(), VecDeque::new());
+        let mut verifier = Self { cluster, operators: HashMap::new(), since, seen, order };
+        verifier.know(operators);
+        verifier
+    }
+
+    /// From now on these are the operators, and nobody else. What was here stays known: nobody's old command is new.
+    pub fn know(&mut self, operators: &[Operator]) {
         let known = |o: &Operator| Known { name: Arc::from(o.name.as_str()), role: o.role, key: o.public_key };
-        Self {
-            cluster: Arc::from(cluster),
-            operators: operators.iter().map(|o| (o.public_key.id(), known(o))).collect(),
-            since,
-            seen: HashSet::new(),
-            order: VecDeque::new(),
-        }
+        self.operators = operators.iter().map(|o| (o.public_key.id(), known(o))).collect();
     }
 
     /// Checks a command that arrived at `now` (the store's time). Cost: one signature check, about 50 µs.

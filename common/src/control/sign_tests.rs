@@ -96,6 +96,19 @@ fn a_command_is_good_once() {
 }
 
 #[test]
+fn whoever_is_an_operator_no_longer_is_unknown_and_what_they_said_stays_said() {
+    let mut node = verifier();
+    let said = signed(2, 10, 7, &Command::Nodes);
+    assert!(node.verify(&said, later(20)).is_ok());
+    node.know(&[operator("eva", OperatorRole::Viewer, &key(3))]);
+    assert_eq!(why(node.verify(&signed(1, 10, 8, &Command::Nodes), later(20))), Refusal::UnknownKey);
+    assert!(node.verify(&signed(3, 10, 9, &Command::Nodes), later(20)).is_ok());
+    node.know(&[operator("vic", OperatorRole::Admin, &key(2))]);
+    assert_eq!(why(node.verify(&said, later(20))), Refusal::Replayed);
+    assert!(node.verify(&signed(2, 10, 10, &drain()), later(20)).is_ok(), "with a new role");
+}
+
+#[test]
 fn what_was_issued_before_the_node_listened_is_refused_and_at_that_moment_not() {
     let before = sign(&key(1), "blue", (UnixMs(START.0 - 1), later(20_000)), Nonce([1; 16]), &Command::Nodes);
     assert_eq!(why(verifier().verify(&before, later(0))), Refusal::BeforeStart);

@@ -75,13 +75,15 @@ pub async fn start(node: &Arc<Node>, sealer: Sealer) -> Result<(), StoreFault> {
     let (sender, inbox) = mpsc::channel(INBOX);
     let sink = Arc::new(Inbox { sender, metrics: Arc::clone(&node.metrics) });
     let since = node.stores.desk.follow(sink).await?;
-    let verifier = Verifier::new(&node.config.store.prefix, &node.config.operator, since);
+    let rules = node.rules.load();
+    let verifier = Verifier::new(&node.config.store.prefix, &rules.config.operator, since);
     let desk = Desk {
         node: Arc::downgrade(node),
         acks: Arc::new(Acks::new(sealer)),
         under_way: Arc::default(),
         pace: Gcra::new(PACE),
         paid: Tat::default(),
+        rules: rules.version,
     };
     actix_rt::spawn(watch::report(Weak::clone(&desk.node), Arc::clone(&desk.acks)));
     actix_rt::spawn(desk.run(verifier, inbox));
@@ -94,6 +96,8 @@ struct Desk {
     under_way: Arc<AtomicUsize>,
     pace: Gcra,
     paid: Tat,
+    /// The version of the rules that the verifier has its operators from.
+    rules: u64,
 }
 
 /// One command that is being carried out.
@@ -115,6 +119,11 @@ impl Desk {
 
     fn look_at(&mut self, node: &Arc<Node>, verifier: &mut Verifier, received: &Received) {
         let busy = |nonce, operator| Refused { why: Refusal::Busy, nonce, operator };
+        let rules = node.rules.load();
+        if rules.version != self.rules {
+            self.rules = rules.version;
+            verifier.know(&rules.config.operator);
+        }
         let checked = match self.pace.take(&mut self.paid, node.clock.nanos(), 1) {
             Ok(()) => verifier.verify(&received.bytes, received.at),
             Err(_) => Err(busy(None, None)),

@@ -138,19 +138,20 @@ pub fn joined(session: &Session, joined: Joined, id: Option<&str>, room: &RoomNa
         recovered = complete;
         seen = position;
         // the other half is for the ack and what came meanwhile
-        let mut room = turn.peer.room() / 2;
+        let mut left = turn.peer.room() / 2;
         for delivery in &records {
             let frame = wire_out::delivery(delivery, turn.peer.protocol);
-            if frame.len() > room {
+            if frame.len() > left {
                 recovered = false;
                 break;
             }
-            room -= frame.len();
+            left -= frame.len();
             if delivery.position.epoch == position.epoch {
                 seen.offset = seen.offset.max(delivery.position.offset);
             }
             turn.peer.deliver(frame);
         }
+        recovered &= turn.worker.hub.has_all_behind(room, turn.peer, seen);
     }
     let done = Acked::Joined { recovered, position, members };
     session.say(&Ack { id, room: Some(room), done, now: turn.wall }, turn);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use portcullis_common::clock::{Clock as _, SystemClock};
 use portcullis_tests::blocking::Raw;
 use portcullis_tests::fleet::{knock, lives, open};
-use portcullis_tests::gatectl::{Gatectl, Who};
+use portcullis_tests::gatectl::{Gatectl, Who, operators};
 use portcullis_tests::length::length;
 use portcullis_tests::tokens;
 use portcullis_tests::wait;
@@ -108,6 +108,24 @@ fn a_reload_is_acknowledged_by_each_node_with_its_version_or_the_reason() {
     assert!(lives(&mut ada));
     let operator = Gatectl::of(Who::Operator, redis);
     assert_eq!(operator.json(&["reload"]), (4, refused()));
+}
+
+#[test]
+fn whoever_a_reload_takes_from_the_operators_is_refused_and_the_new_one_is_obeyed() {
+    let three = Three::start();
+    let redis = &three.fleet.redis;
+    let (admin, operator) = (Gatectl::of(Who::Admin, redis), Gatectl::of(Who::Operator, redis));
+    assert_eq!(operator.json(&["kick", "user", "app:nobody"]).0, 0);
+    let kept = operators().split("[[operator]]").nth(1).map(|block| format!("[[operator]]{block}")).unwrap();
+    let stranger = Who::Stranger.key().public();
+    let new = format!("{kept}[[operator]]\nname = \"new\"\nrole = \"operator\"\npublic_key = \"{stranger}\"\n");
+    for (node, id) in three.nodes().into_iter().zip(["gw-a", "gw-b", "gw-c"]) {
+        node.rewrite(&three.fleet.setup(id).replace(&operators(), &new));
+    }
+    assert_eq!(admin.json(&["reload"]).0, 0);
+    let (code, rows) = operator.json(&["kick", "user", "app:nobody"]);
+    assert_eq!((code, texts(&rows, "detail")), (4, vec!["unknown_key"; 3]), "{rows:?}");
+    assert_eq!(Gatectl::of(Who::Stranger, redis).json(&["kick", "user", "app:nobody"]).0, 0);
 }
 
 fn refused() -> Vec<Value> {

@@ -11,22 +11,11 @@ use serde_json::{Value, json};
 
 use super::order::{Heard, ROOM, placed};
 
-/// Messages that a node holds back for a member while it looks up what was missed.
-const HELD: usize = 1_024;
-
 /// What was heard without anybody having said that something may be missing.
 struct Stretch {
     /// It had forgotten what it heard before: the other node may still be behind that.
     afresh: bool,
     heard: Vec<Heard>,
-    /// How much had been heard at each join that was told that nothing was missing: up to there it is proved.
-    joins: Vec<usize>,
-}
-
-impl Stretch {
-    fn new(afresh: bool, heard: Vec<Heard>) -> Self {
-        Self { afresh, heard, joins: Vec::new() }
-    }
 }
 
 pub struct Churner {
@@ -159,16 +148,14 @@ impl Churner {
             let seen = missed.last().map_or(position, |(offset, _)| position.max(*offset));
             if told["recovered"] == true {
                 missed.into_iter().for_each(|one| self.push(one));
-                let stretch = self.stretches.last_mut().expect("a join");
-                stretch.joins.push(stretch.heard.len());
             } else {
                 self.gaps += usize::from(!self.stretches.is_empty());
                 // something may be missing before and among these: each of them is judged by itself
                 let mut afresh = self.seen.is_none();
                 for one in missed {
-                    self.stretches.push(Stretch::new(std::mem::take(&mut afresh), vec![one]));
+                    self.stretches.push(Stretch { afresh: std::mem::take(&mut afresh), heard: vec![one] });
                 }
-                self.stretches.push(Stretch::new(afresh, Vec::new()));
+                self.stretches.push(Stretch { afresh, heard: Vec::new() });
             }
             self.seen = Some((seen, told["epoch"].clone()));
             return seen >= self.fence;
@@ -193,30 +180,21 @@ impl Churner {
         self.stretches.last_mut().expect("a join").heard.push(heard);
     }
 
-    /// What it heard is what stands in the order, once, in order, and without a hole wherever nobody told of one. Right
-    /// behind a join the offsets themselves may tell of one: more came meanwhile than is held back for a member. Answers
-    /// how many of these there were.
-    pub fn judge(&self, reference: &[Heard]) -> usize {
+    /// What it heard is what stands in the order, once, in order, and without a hole wherever nobody told of one.
+    pub fn judge(&self, reference: &[Heard]) {
         let first = reference[0].0;
-        let (mut before, mut jumps) = (0, 0);
-        for Stretch { afresh, heard, joins } in &self.stretches {
+        let mut before = 0;
+        for Stretch { afresh, heard } in &self.stretches {
             before = if *afresh { 0 } else { before };
             for (at, (offset, payload)) in heard.iter().enumerate() {
                 assert!(*offset > before, "{}: {offset} after {before}", self.name);
-                if at != 0 && *offset != before + 1 {
-                    // what was held back is whole, and as much as is held back
-                    let held = heard[at..].iter().zip(*offset..).take_while(|((one, _), n)| one == n).count();
-                    let ends = at + held == heard.len();
-                    let behind_a_join = joins.contains(&at) && (held >= HELD || ends);
-                    assert!(behind_a_join, "{}: a hole from {before} to {offset} that nobody told of", self.name);
-                    jumps += 1;
-                }
+                let next = at == 0 || *offset == before + 1;
+                assert!(next, "{}: a hole from {before} to {offset} that nobody told of", self.name);
                 let place = usize::try_from(offset - first).unwrap();
                 assert_eq!(&reference[place].1, payload, "{}: another order at {offset}", self.name);
                 before = *offset;
             }
         }
-        jumps
     }
 
     pub fn heard(&self) -> usize {

@@ -137,8 +137,8 @@ fn nothing_is_lost_or_said_twice_in_one_order_for_all_while_members_come_and_go(
     let strays = strays.into_inner().unwrap();
     let (mut moves, mut gaps, mut heard) = (0, 0, 0);
     for stray in &strays {
-        let jumps = stray.judge(reference);
-        (moves, gaps, heard) = (moves + stray.moves, gaps + stray.gaps + jumps, heard + stray.heard());
+        stray.judge(reference);
+        (moves, gaps, heard) = (moves + stray.moves, gaps + stray.gaps, heard + stray.heard());
     }
     eprintln!("{all} messages, {CHURNERS} churners: {moves} moves, {gaps} gaps, all of them told; {heard} heard");
     assert!(moves - gaps > CHURNERS, "hardly anybody came back and missed nothing: {moves} moves, {gaps} gaps");

@@ -109,7 +109,8 @@ impl Outbound {
         }
     }
 
-    /// Writes all and answers all, but for those whose script the server does not know, if this was sent by its hash.
+    /// Writes all and answers all, but for those whose script the server does not know, if this was sent by its hash:
+    /// it was made to forget, since what is sent by hash was taught on this connection.
     async fn attempt(&mut self, batch: Vec<Job>, by_text: bool) -> Vec<Job> {
         let orders: Vec<Order> = batch.iter().map(|job| self.order(job, by_text)).collect();
         let answers = match self.base.link.batch(&orders).await {
@@ -124,7 +125,10 @@ impl Outbound {
         let mut unknown = Vec::new();
         for job in batch {
             match answers.next() {
-                Some(Ok(answer)) => job.answer(answer),
+                Some(Ok(answer)) => {
+                    fail_overtaken(&mut unknown, &job);
+                    job.answer(answer);
+                }
                 Some(Err(fault)) if !by_text && fault.is_no_script() => unknown.push(job),
                 Some(Err(fault)) => job.fail(&fault.into()),
                 None => job.fail(&garbled()),
@@ -160,7 +164,25 @@ impl Outbound {
     }
 }
 
+/// Of a batch the server knew the script for `done`, and not for what went before it: somebody made it forget, somebody
+/// else taught it again in between. What was overtaken in its channel is not written after it: its sender hears of it.
+fn fail_overtaken(unknown: &mut Vec<Job>, done: &Job) {
+    if unknown.is_empty() {
+        return;
+    }
+    let overtaken = unknown.extract_if(.., |job| job.channel() == done.channel());
+    let fault = StoreFault::Unavailable(Arc::from("a later message of the channel came before it"));
+    overtaken.for_each(|job| job.fail(&fault));
+}
+
 impl Job {
+    fn channel(&self) -> &str {
+        match self {
+            Self::Publish(publish) => &publish.channel,
+            Self::Mail(mail) => &mail.channel,
+        }
+    }
+
     /// Whoever asked may be gone.
     pub(super) fn fail(self, fault: &StoreFault) {
         match self {

@@ -84,8 +84,15 @@ impl Script {
     /// argument says which server carries it out.
     ///
     /// [`LinkFault::is_no_script`]: super::link::LinkFault::is_no_script
-    pub(super) fn told(&self, by_text: bool, keys: &[String], args: &Args) -> Order {
-        Order::told(self.call(by_text, keys, args))
+    pub(super) fn told(&'static self, by_text: bool, keys: &[String], args: &Args) -> Order {
+        Order::told(self, self.call(by_text, keys, args))
+    }
+
+    /// The beginning of a run by its text.
+    pub(super) fn by_text(&self) -> Cmd {
+        let mut command = redis::cmd(self.verbs[1]);
+        command.arg(&self.text);
+        command
     }
 
     fn call(&self, by_text: bool, keys: &[String], args: &Args) -> Cmd {

@@ -65,6 +65,9 @@ pub(super) struct Live {
     pub(super) run: Arc<str>,
     pub(super) connection: MultiplexedConnection,
     over: Arc<AtomicBool>,
+    /// The server was sent the text of what [`Wire::batch`] runs by its hash. Never taken for granted of a server that
+    /// others teach too: of a batch it may then know the end and not the beginning.
+    taught: Arc<AtomicBool>,
 }
 
 struct Shared {
@@ -123,14 +126,20 @@ impl Wire {
         answer
     }
 
-    /// Several commands in one write; each has its own answer or error of the server.
+    /// Several commands in one write; each has its own answer or error of the server. The first with scripts on a
+    /// connection teaches them.
     pub(super) async fn batch(
         &self,
-        orders: impl ExactSizeIterator<Item = &Order>,
+        orders: impl ExactSizeIterator<Item = &Order> + Clone,
     ) -> Result<Vec<Result<Value, RedisError>>, RedisError> {
         let live = self.live().await?;
-        let pipeline = on_server(orders, &live.run);
-        self.pipeline_on(live, &pipeline).await
+        let taught = Arc::clone(&live.taught);
+        let pipeline = on_server(orders.clone(), &live.run, taught.load(Ordering::Acquire));
+        let answers = self.pipeline_on(live, &pipeline).await?;
+        if !taught.load(Ordering::Acquire) && orders.clone().any(Order::is_told) {
+            taught.store(true, Ordering::Release);
+        }
+        Ok(answers)
     }
 
     /// The same on this connection and no other.
@@ -275,7 +284,7 @@ impl Shared {
         let About { run, evicts } = about(&mut connection).await?;
         self.pulse.evicts(evicts);
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed) + 1;
-        Ok(Live { generation, address, run: run.into(), connection, over })
+        Ok(Live { generation, address, run: run.into(), connection, over, taught: Arc::default() })
     }
 
     /// Until the connection is over.
