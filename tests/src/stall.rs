@@ -22,6 +22,8 @@ enum Rule {
     Held,
     /// Refused, and not carried out.
     Refused,
+    /// Refused, and carried out all the same, when the rule is lifted.
+    Astray,
 }
 
 #[derive(Default)]
@@ -72,6 +74,11 @@ impl Stall {
     /// From now on this call fails, and nothing is changed by it.
     pub fn refuse(&self, call: &'static str) {
         self.set(call, Some(Rule::Refused));
+    }
+
+    /// From now on this call fails, and is carried out all the same, long after.
+    pub fn lead_astray(&self, call: &'static str) {
+        self.set(call, Some(Rule::Astray));
     }
 
     /// This call works again; what was held back goes on.
@@ -134,6 +141,13 @@ impl Stall {
                     work.await
                 }
                 Some(Rule::Refused) => Err(StoreFault::Unavailable("refused by a test".into())),
+                Some(Rule::Astray) => {
+                    tokio::spawn(async move {
+                        stall.lifted(call, Rule::Astray).await;
+                        drop(work.await);
+                    });
+                    Err(StoreFault::Unavailable("no answer in time".into()))
+                }
             }
         })
     }

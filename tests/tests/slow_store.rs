@@ -9,7 +9,7 @@
 
 use portcullis_common::ids::RoomName;
 use portcullis_common::store::session::{Slot, SlotState};
-use portcullis_tests::blocking::Raw;
+use portcullis_tests::blocking::{Knock, Raw};
 use portcullis_tests::inside::{Inside, until};
 use portcullis_tests::stall::Stall;
 use portcullis_tests::tokens;
@@ -210,4 +210,18 @@ fn a_leave_that_the_store_did_not_hear_of_never_takes_out_a_member_who_came_back
     });
     mia.close(1000);
     until("nobody is left", || present(&inside, "lobby") == 0);
+}
+
+#[test]
+fn a_slot_that_is_given_when_nobody_waits_for_it_any_more_is_given_back() {
+    let (inside, stall) = start(&[]);
+    stall.lead_astray("ledger.acquire");
+    let refused = Knock::at(inside.public, &tokens::good("mia"), None).answer();
+    assert_eq!(refused.err().expect("a refusal").code(), "store_unavailable");
+    let slots = || inside.slots("mia");
+    until("its withdrawal", || stall.made().contains_key("ledger.withdraw"));
+    assert_eq!(slots(), 0);
+    stall.lift("ledger.acquire");
+    until("the ledger to give it after all", || slots() == 1);
+    until("the slot to be free", || slots() == 0);
 }

@@ -70,12 +70,14 @@ async fn ask(worker: &Rc<Worker>, identity: &Identity) -> Result<Seat, Reject> {
     let request =
         Acquire { user: user.clone(), holder: holder.clone(), cap: rules.max_per_user, on_limit: rules.on_limit };
     // from here on the slot is given back whatever happens
-    let slot = Slot::asked(worker, user.clone(), holder.clone());
+    let mut slot = Slot::asked(worker, user.clone(), holder.clone());
     let passed = node.bus.await_slot(holder.sid);
     let grant = Grant::fresh(node, identity, &mut rand::rng());
     // one behind the other on one connection: one round trip. Without a slot the second one changes nothing.
     let (answer, armed) = join(node.stores.ledger.acquire(request), arm(node, &user, &holder, grant.as_ref())).await;
-    let seq = match answer.map_err(lost(node, "ledger.acquire"))? {
+    let answer = answer.map_err(lost(node, "ledger.acquire"))?;
+    slot.answered();
+    let seq = match answer {
         Acquired::Held { seq } => seq,
         Acquired::Full { retry_after } => {
             return Err(Reject::new(Code::SessionLimit, "the user's cap").retry(retry_after));

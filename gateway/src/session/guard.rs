@@ -38,8 +38,9 @@ pub(super) fn conclude(worker: &Worker, work: impl Future<Output = ()> + Send + 
 /// What becomes of a slot when its session is over.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// It was not given yet: the newcomer may still be waiting for a victim.
-    Withdraw,
+    /// It was not given yet: the newcomer may still be waiting for a victim. Whether the ledger has answered at all: if
+    /// not, it may yet give it, when nobody waits for it any more.
+    Withdraw { answered: bool },
     /// It is free again.
     Release,
     /// It is kept so long for whoever shows this token.
@@ -79,7 +80,7 @@ impl Slot {
     /// A slot that is about to be asked for.
     #[must_use]
     pub fn asked(worker: &Rc<Worker>, user: UserId, holder: Holder) -> Self {
-        Self::new(worker, user, holder, Fate::Withdraw, Asking::now(&worker.node))
+        Self::new(worker, user, holder, Fate::Withdraw { answered: false }, Asking::now(&worker.node))
     }
 
     /// A slot that was won with a resume token of this name, which wins it again if the session does not begin.
@@ -92,6 +93,11 @@ impl Slot {
     fn new(worker: &Rc<Worker>, user: UserId, holder: Holder, fate: Fate, asked: Asking) -> Self {
         worker.node.registry.expect(&holder);
         Self { worker: Rc::clone(worker), user, holder, fate, asked, renaming: None }
+    }
+
+    /// The ledger has said something, and is not asked for it behind the session's back.
+    pub fn answered(&mut self) {
+        self.fate = Fate::Withdraw { answered: true };
     }
 
     /// The ledger has given it.
@@ -142,7 +148,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        if matches!(self.fate, Fate::Withdraw) {
+        if matches!(self.fate, Fate::Withdraw { .. }) {
             self.worker.node.bus.forget_slot(self.holder.sid);
         }
         self.worker.node.registry.forget(&self.holder);
@@ -156,7 +162,18 @@ impl Drop for Slot {
 /// Waits before further tries to give something back, in seconds: a store that was away for a minute leaks no slot.
 pub(crate) const RETRIES: [u64; 6] = [1, 2, 4, 8, 16, 30];
 
+/// The wait before what was withdrawn is withdrawn again whose asking was never answered: it may have been on its way on a
+/// connection that is given up, and overtaken by its own withdrawal.
+const OVERTAKEN: Duration = Duration::from_secs(5);
+
 async fn give_back(node: Arc<Node>, user: UserId, holder: Holder, fate: Fate) {
+    if matches!(fate, Fate::Withdraw { answered: false }) {
+        let (again, user, holder) = (Arc::clone(&node), user.clone(), holder.clone());
+        node.errand(Box::pin(async move {
+            actix_rt::time::sleep(OVERTAKEN).await;
+            try_give_back(&again, &user, &holder, fate).await;
+        }));
+    }
     if !try_give_back(&node, &user, &holder, fate).await {
         let again = Arc::clone(&node);
         // its timers have to be the background's own, and not a worker's
@@ -181,7 +198,7 @@ pub(super) async fn free(node: &Node, user: &UserId, holder: &Holder) {
 async fn try_give_back(node: &Node, user: &UserId, holder: &Holder, fate: Fate) -> bool {
     let ledger = &node.stores.ledger;
     let answer = match fate {
-        Fate::Withdraw => ledger.withdraw(user.clone(), holder.clone()).await,
+        Fate::Withdraw { .. } => ledger.withdraw(user.clone(), holder.clone()).await,
         Fate::Release => ledger.release(user.clone(), holder.clone()).await,
         Fate::Detach(token, window) => ledger.detach(user.clone(), holder.clone(), token, window).await,
     };
@@ -267,7 +284,7 @@ impl Place {
     pub fn token(&self) -> Option<[u8; 32]> {
         match self.slot.fate {
             Fate::Detach(token, _) => Some(token),
-            Fate::Withdraw | Fate::Release => None,
+            Fate::Withdraw { .. } | Fate::Release => None,
         }
     }
 
