@@ -120,6 +120,10 @@ name_type!(
     NodeId, 63, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
 );
 name_type!(
+    /// A feed of reputation, as its file and the configuration call it.
+    FeedName, 64, |c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_')
+);
+name_type!(
     /// A client's own message id, answered by `ack`.
     ClientId, 64, |c| c.is_ascii_graphic()
 );

@@ -30,6 +30,9 @@ pub mod penalty;
 /// Networks, and which of them an address is in.
 pub mod trie;
 
+/// What others say about addresses.
+pub mod feed;
+
 /// Commands of operators, signed by their own keys.
 pub mod control;
 

@@ -4,6 +4,7 @@
 //! lengths are in use: whoever fills a list with networks of every length makes nobody's look-up slow.
 
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 
 use ipnet::IpNet;
 
@@ -17,7 +18,8 @@ struct Node {
     bits: u128,
     children: [u32; 2],
     len: u8,
-    member: bool,
+    /// What a member is marked with; `None`: only a fork.
+    mark: Option<NonZeroU8>,
 }
 
 /// The networks of one family.
@@ -29,13 +31,17 @@ struct Family {
     root: u32,
 }
 
-/// A set of networks. IPv4 and IPv6 share nothing; host bits do not count. At most two nodes for each network.
+/// Networks, each with a mark. IPv4 and IPv6 share nothing; host bits do not count. At most two nodes for each network.
 #[derive(Debug, Clone, Default)]
-pub struct NetworkSet {
+pub struct NetworkMarks {
     v4: Family,
     v6: Family,
     len: usize,
 }
+
+/// A set of networks: [`NetworkMarks`] that are all alike.
+#[derive(Debug, Clone, Default)]
+pub struct NetworkSet(NetworkMarks);
 
 impl Default for Family {
     fn default() -> Self {
@@ -97,22 +103,23 @@ impl Family {
         }
     }
 
-    fn insert(&mut self, bits: u128, len: u8) -> bool {
-        let leaf = Node { bits, children: [NONE; 2], len, member: true };
+    /// The mark that it had.
+    fn insert(&mut self, bits: u128, len: u8, mark: NonZeroU8) -> Option<NonZeroU8> {
+        let leaf = Node { bits, children: [NONE; 2], len, mark: Some(mark) };
         let (mut at, mut parent) = (self.root, None);
         while let Some(node) = self.node_mut(at) {
             let shared = common(bits, node.bits, len.min(node.len));
             if shared < node.len {
-                let (old, mut fork) =
-                    (*node, Node { bits: cut(bits, shared), len: shared, member: shared == len, ..leaf });
+                let mark = leaf.mark.filter(|_| shared == len);
+                let (old, mut fork) = (*node, Node { bits: cut(bits, shared), len: shared, mark, ..leaf });
                 let below = if shared < len { self.put(leaf) } else { NONE };
                 fork.children = if side(old.bits, shared) == 0 { [at, below] } else { [below, at] };
                 let fork = self.put(fork);
                 self.hang(parent, fork);
-                return true;
+                return None;
             }
             if node.len == len {
-                return !std::mem::replace(&mut node.member, true);
+                return node.mark.replace(mark);
             }
             let side = side(bits, node.len);
             parent = Some((at, side));
@@ -120,36 +127,35 @@ impl Family {
         }
         let leaf = self.put(leaf);
         self.hang(parent, leaf);
-        true
+        None
     }
 
-    fn remove(&mut self, bits: u128, len: u8) -> bool {
+    /// The mark that it had.
+    fn remove(&mut self, bits: u128, len: u8) -> Option<NonZeroU8> {
         let (mut at, mut parent, mut above) = (self.root, None, None);
         while let Some(node) = self.node_mut(at) {
             if common(bits, node.bits, node.len) < node.len || node.len > len {
-                return false;
+                return None;
             }
             if node.len == len {
-                if !std::mem::replace(&mut node.member, false) {
-                    return false;
-                }
+                let mark = node.mark.take()?;
                 self.tidy(at, parent);
                 if let Some((up, _)) = parent {
                     self.tidy(up, above);
                 }
-                return true;
+                return Some(mark);
             }
             let side = side(bits, node.len);
             above = parent;
             parent = Some((at, side));
             at = node.children.get(side).copied().unwrap_or(NONE);
         }
-        false
+        None
     }
 
     /// Takes a node out that is no member and parts nothing.
     fn tidy(&mut self, at: u32, parent: Option<(u32, usize)>) {
-        let Some(node) = self.node(at).filter(|node| !node.member) else { return };
+        let Some(node) = self.node(at).filter(|node| node.mark.is_none()) else { return };
         let only = match node.children {
             [NONE, child] | [child, NONE] => child,
             _ => return,
@@ -158,23 +164,42 @@ impl Family {
         self.free.push(at);
     }
 
-    /// The lengths of those that hold an address of these bits, the widest first, until `found` says true.
-    fn any(&self, bits: u128, mut found: impl FnMut(u8) -> bool) -> bool {
+    /// The lengths and marks of those that hold an address of these bits, the widest first, until `found` says true.
+    fn any(&self, bits: u128, mut found: impl FnMut(u8, NonZeroU8) -> bool) -> bool {
         let mut at = self.root;
         while let Some(node) = self.node(at) {
             if common(bits, node.bits, node.len) < node.len {
                 return false;
             }
-            if node.member && found(node.len) {
+            if node.mark.is_some_and(|mark| found(node.len, mark)) {
                 return true;
             }
             at = node.children.get(side(bits, node.len)).copied().unwrap_or(NONE);
         }
         false
     }
+
+    /// All of them in the order of their bits, of equal ones the widest first.
+    fn each(&self, mut see: impl FnMut(u128, u8, NonZeroU8)) {
+        let mut ahead = vec![self.root];
+        while let Some(at) = ahead.pop() {
+            let Some(node) = self.node(at) else { continue };
+            if let Some(mark) = node.mark {
+                see(node.bits, node.len, mark);
+            }
+            ahead.extend(node.children.iter().rev());
+        }
+    }
 }
 
-impl NetworkSet {
+/// An address of a family from the highest bit on, and a length: the network, if there is such.
+fn network_of(v4: bool, bits: u128, len: u8) -> Option<IpNet> {
+    let ip =
+        if v4 { IpAddr::from(u32::try_from(bits >> 96).ok()?.to_be_bytes()) } else { IpAddr::from(bits.to_be_bytes()) };
+    IpNet::new(ip, len).ok()
+}
+
+impl NetworkMarks {
     fn family(&mut self, network: IpNet) -> (&mut Family, u128, u8) {
         let (bits, len) = (cut(bits_of(network.addr()), network.prefix_len()), network.prefix_len());
         match network {
@@ -183,33 +208,39 @@ impl NetworkSet {
         }
     }
 
-    /// Takes a network in; false when it was there.
-    pub fn insert(&mut self, network: IpNet) -> bool {
+    /// Marks exactly this network; the mark that it had.
+    pub fn insert(&mut self, network: IpNet, mark: NonZeroU8) -> Option<NonZeroU8> {
         let (family, bits, len) = self.family(network);
-        let new = family.insert(bits, len);
-        self.len += usize::from(new);
-        new
+        let old = family.insert(bits, len, mark);
+        self.len += usize::from(old.is_none());
+        old
     }
 
-    /// Takes exactly this network out; false when it was not there.
-    pub fn remove(&mut self, network: IpNet) -> bool {
+    /// Takes exactly this network out; the mark that it had.
+    pub fn remove(&mut self, network: IpNet) -> Option<NonZeroU8> {
         let (family, bits, len) = self.family(network);
         let gone = family.remove(bits, len);
-        self.len -= usize::from(gone);
+        self.len -= usize::from(gone.is_some());
         gone
     }
 
     /// Goes through the networks that hold `ip`, the widest first, until `found` says true; whether it did. An
     /// IPv4-mapped address is an IPv6 address here: callers bring it into its canonical form first.
-    pub fn any(&self, ip: IpAddr, mut found: impl FnMut(IpNet) -> bool) -> bool {
+    pub fn any(&self, ip: IpAddr, mut found: impl FnMut(IpNet, NonZeroU8) -> bool) -> bool {
         let family = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
-        family.any(bits_of(ip), |len| IpNet::new(ip, len).is_ok_and(|network| found(network.trunc())))
+        let whole = |len| IpNet::new(ip, len).map(|network| network.trunc());
+        family.any(bits_of(ip), |len, mark| whole(len).is_ok_and(|network| found(network, mark)))
     }
 
-    /// Whether some network holds `ip`.
-    #[must_use]
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        self.any(ip, |_| true)
+    /// Every network, IPv4 first, in the order of their bits; of two that begin alike the wider first.
+    pub fn each(&self, mut see: impl FnMut(IpNet, NonZeroU8)) {
+        for (family, v4) in [(&self.v4, true), (&self.v6, false)] {
+            family.each(|bits, len, mark| {
+                if let Some(network) = network_of(v4, bits, len) {
+                    see(network, mark);
+                }
+            });
+        }
     }
 
     /// How many networks.
@@ -223,6 +254,53 @@ impl NetworkSet {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+}
+
+impl NetworkSet {
+    /// Takes a network in; false when it was there.
+    pub fn insert(&mut self, network: IpNet) -> bool {
+        self.0.insert(network, NonZeroU8::MIN).is_none()
+    }
+
+    /// Takes exactly this network out; false when it was not there.
+    pub fn remove(&mut self, network: IpNet) -> bool {
+        self.0.remove(network).is_some()
+    }
+
+    /// As [`NetworkMarks::any`].
+    pub fn any(&self, ip: IpAddr, mut found: impl FnMut(IpNet) -> bool) -> bool {
+        self.0.any(ip, |network, _| found(network))
+    }
+
+    /// Whether some network holds `ip`.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        self.any(ip, |_| true)
+    }
+
+    /// How many networks.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Host bits zero, and a network of IPv4-mapped addresses as the IPv4 network that it is.
+#[must_use]
+pub fn canonical(network: IpNet) -> IpNet {
+    if let (IpAddr::V4(v4), Some(length)) = (network.addr().to_canonical(), network.prefix_len().checked_sub(96))
+        && matches!(network, IpNet::V6(_))
+        && let Ok(mapped) = IpNet::new(IpAddr::V4(v4), length)
+    {
+        return mapped.trunc();
+    }
+    network.trunc()
 }
 
 impl FromIterator<IpNet> for NetworkSet {
@@ -282,10 +360,34 @@ mod tests {
         let all: Vec<IpNet> = (0..1_000_u32).map(|n| net(&format!("10.{}.{}.0/24", n / 250, n % 250))).collect();
         all.iter().for_each(|network| assert!(set.insert(*network)));
         all.iter().for_each(|network| assert!(set.remove(*network)));
-        assert_eq!((set.v4.root, set.v4.free.len()), (NONE, set.v4.nodes.len()));
-        let nodes = set.v4.nodes.len();
+        assert_eq!((set.0.v4.root, set.0.v4.free.len()), (NONE, set.0.v4.nodes.len()));
+        let nodes = set.0.v4.nodes.len();
         all.iter().for_each(|network| assert!(set.insert(*network)));
-        assert_eq!(set.v4.nodes.len(), nodes, "places are used again");
+        assert_eq!(set.0.v4.nodes.len(), nodes, "places are used again");
+    }
+
+    #[test]
+    fn a_network_keeps_its_last_mark_and_all_are_told_in_order() {
+        let mut marks = NetworkMarks::default();
+        let mark = |n| NonZeroU8::new(n).unwrap();
+        let all = ["2001:db8::/32", "10.1.0.0/16", "10.0.0.0/8", "9.0.0.0/8", "10.0.0.0/16", "::/0"];
+        all.iter().zip(1..).for_each(|(text, n)| assert_eq!(marks.insert(net(text), mark(n)), None));
+        assert_eq!(marks.insert(net("10.0.0.0/8"), mark(9)), Some(mark(3)));
+        let mut seen = Vec::new();
+        marks.each(|network, mark| seen.push((network.to_string(), mark.get())));
+        let told = seen.iter().map(|(network, mark)| (network.as_str(), *mark)).collect::<Vec<_>>();
+        assert_eq!(
+            told,
+            [
+                ("9.0.0.0/8", 4),
+                ("10.0.0.0/8", 9),
+                ("10.0.0.0/16", 5),
+                ("10.1.0.0/16", 2),
+                ("::/0", 6),
+                ("2001:db8::/32", 1)
+            ]
+        );
+        assert_eq!((marks.remove(net("10.0.0.0/8")), marks.len()), (Some(mark(9)), 5));
     }
 
     fn network() -> impl Strategy<Value = IpNet> {

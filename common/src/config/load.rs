@@ -144,7 +144,7 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 /// Every key there is, sorted: `auth.issuer[].name`, `message.NAME.rate`. What documentation is held against.
 #[must_use]
 pub fn known_keys() -> Vec<String> {
-    let skeleton = "[[auth.issuer]]\n[[operator]]\n[[room]]\nhistory = {}\n[message.x]\n[limit.x]\n";
+    let skeleton = "[[auth.issuer]]\n[[operator]]\n[[room]]\nhistory = {}\n[message.x]\n[limit.x]\n[feed.x]\n";
     let report = Report::default();
     let tree = layer::tree(Some(skeleton), &BTreeMap::new(), "skeleton", &report);
     read(&tree, Files { base: Path::new("") }, "", &report);

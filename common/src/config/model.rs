@@ -10,7 +10,8 @@ use ipnet::IpNet;
 
 use super::secret::Secret;
 use crate::control::key::PublicKey;
-use crate::ids::{NodeId, TypeName, UserId};
+use crate::feed::Score;
+use crate::ids::{FeedName, NodeId, TypeName, UserId};
 use crate::penalty::{Ladder, Subject};
 use crate::stage::Stages;
 use crate::wire::field::FieldPath;
@@ -56,6 +57,8 @@ pub struct Config {
     pub penalty: Penalty,
     /// Who is refused by file.
     pub bans: Bans,
+    /// What others say about addresses.
+    pub feed: BTreeMap<FeedName, FeedRule>,
     /// Logging.
     pub log: Log,
     /// The coordinator's own; a gateway only checks it.
@@ -493,6 +496,21 @@ pub struct Bans {
     pub users: Vec<UserId>,
     /// Networks and addresses.
     pub networks: Vec<IpNet>,
+}
+
+/// `[feed.NAME]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedRule {
+    /// The compiled file.
+    pub file: PathBuf,
+    /// Whose signature is believed.
+    pub public_keys: Vec<PublicKey>,
+    /// Points on the account of an address with the score 100, others in proportion; 0: none (default 500).
+    pub points: u32,
+    /// From this score on an address is refused; `None`: never (default).
+    pub block_from: Option<Score>,
+    /// Counted and reported, nothing done (default false).
+    pub dry_run: bool,
 }
 
 /// `[pipeline]`

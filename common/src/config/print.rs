@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use super::address::write_origin;
 use super::model::{
-    Config, Coordinator, CoordinatorConfig, HtmlField, Issuer, KeySource, Limit, Log, MessageRule, NamedLimit, OnLimit,
-    OnStoreLoss, Penalty, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
+    Config, Coordinator, CoordinatorConfig, FeedRule, HtmlField, Issuer, KeySource, Limit, Log, MessageRule,
+    NamedLimit, OnLimit, OnStoreLoss, Penalty, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
 };
 use super::section::{ALGORITHMS, CONTROLS, HTML, LEAKS, PER, SCOPES, SIGNATURES};
 use super::unit::{write_duration, write_rate, write_size};
+use crate::ids::FeedName;
 use crate::stage::Stage;
 
 /// Lines of TOML.
@@ -104,6 +105,7 @@ impl Config {
         penalty(&mut page, &self.penalty);
         page.head("[bans]");
         page.maybe("file", self.bans.file.as_ref().map(|p| p.to_string_lossy()));
+        self.feed.iter().for_each(|(name, rule)| feed(&mut page, name, rule));
         self.room.iter().for_each(|rule| room(&mut page, rule));
         for (name, rule) in &self.message {
             page.head(format_args!("[message.{}]", quote(name.as_str())));
@@ -301,6 +303,18 @@ fn penalty(page: &mut Page, penalty: &Penalty) {
     page.text("auto_bans", write_rate(penalty.auto_bans, false));
     page.list("never_ban", penalty.never_ban.iter().map(ToString::to_string));
     page.list("never_ban_users", penalty.never_ban_users.iter().map(ToString::to_string));
+}
+
+fn feed(page: &mut Page, name: &FeedName, rule: &FeedRule) {
+    page.head(format_args!("[feed.{}]", quote(name.as_str())));
+    page.text("file", rule.file.to_string_lossy());
+    page.list("public_keys", rule.public_keys.iter().map(ToString::to_string));
+    page.plain("points", rule.points);
+    match rule.block_from {
+        Some(score) => page.plain("block_from", score),
+        None => page.unset("block_from"),
+    }
+    page.plain("dry_run", rule.dry_run);
 }
 
 fn named_limit(page: &mut Page, rule: &NamedLimit) {

@@ -22,7 +22,7 @@ use portcullis_common::control::command::ban_key;
 use portcullis_common::ids::{SessionId, UserId};
 use portcullis_common::penalty::network_of;
 use portcullis_common::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
-use portcullis_common::trie::NetworkSet;
+use portcullis_common::trie::{NetworkSet, canonical};
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 
@@ -401,18 +401,6 @@ impl Inner {
     fn address_banned(&self, ip: IpAddr, now: UnixMs) -> bool {
         self.prefixes.any(ip, |network| self.networks.entries.get(&network).is_some_and(|e| e.in_force(now)))
     }
-}
-
-/// Host bits zero, and a network of IPv4-mapped addresses as the IPv4 network that it is.
-#[must_use]
-pub fn canonical(network: IpNet) -> IpNet {
-    if let (IpAddr::V4(v4), Some(length)) = (network.addr().to_canonical(), network.prefix_len().checked_sub(96))
-        && matches!(network, IpNet::V6(_))
-        && let Ok(mapped) = IpNet::new(IpAddr::V4(v4), length)
-    {
-        return mapped.trunc();
-    }
-    network.trunc()
 }
 
 fn banned(detail: &'static str) -> Reject {

@@ -42,6 +42,9 @@ mod pipeline;
 /// `[bans]`
 mod bans;
 
+/// `[feed.NAME]`
+mod feed;
+
 /// `[penalty]`
 mod penalty;
 
@@ -66,6 +69,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "anomaly",
     "penalty",
     "bans",
+    "feed",
     "log",
     "coordinator",
 ];
@@ -83,6 +87,7 @@ const DAY: Duration = secs(86_400);
 
 /// Reads every section. The result is meaningful only if nothing was refused.
 pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Config {
+    let penalty = penalty::penalty(root.child("penalty"));
     Config {
         node: process::node(root.child("node"), host),
         listen: process::listen(root.child("listen")),
@@ -98,8 +103,9 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         signatures: pipeline::signatures(root.child("signatures"), files),
         leaks: pipeline::leaks(root.child("leaks"), files),
         anomaly: pipeline::anomaly(root.child("anomaly")),
-        penalty: penalty::penalty(root.child("penalty")),
         bans: bans::bans(root.child("bans"), files),
+        feed: feed::feeds(&mut root, files, &penalty),
+        penalty,
         room: room::rooms(&mut root),
         message: message::messages(&mut root, files),
         operator: operator::operators(&mut root),

@@ -104,6 +104,12 @@ never_ban = ["10.0.0.0/8", "::1/128"]
 never_ban_users = ["a", "b"]
 [bans]
 file = "bans.txt"
+[feed."drop.v4"]
+file = "drop.feed"
+public_keys = ["+yERvmyCgqfTDdFdST+v+8c4mv49fXSZ4j3lFxRmc0I="]
+points = 7
+block_from = 80
+dry_run = true
 [message.chat]
 roles = ["*"]
 route = "room"
@@ -151,6 +157,7 @@ fn keys_of(text: &str) -> BTreeSet<String> {
             section = match head.split_once('.') {
                 Some(("message", _)) => "message.NAME".into(),
                 Some(("limit", _)) if !built_in => "limit.NAME".into(),
+                Some(("feed", _)) => "feed.NAME".into(),
                 _ => head.to_owned(),
             };
         } else if let Some((key, value)) = line.split_once(" = ").filter(|(k, _)| !k.starts_with(' ')) {
@@ -223,7 +230,7 @@ fn the_example_loads_and_what_it_calls_a_default_is_one() {
                 section = line;
             }
             let own = ["cert_file", "key_file", "allow", "id "].iter().any(|k| line.starts_with(k));
-            let named = ["[[", "[message.", "[limit.\""].iter().any(|head| section.starts_with(head));
+            let named = ["[[", "[message.", "[feed.", "[limit.\""].iter().any(|head| section.starts_with(head));
             if !own && !named && !line.is_empty() {
                 lines.insert(format!("{section} {line}"));
             }
