@@ -29,6 +29,7 @@ PARSERS = {
     "records": ["common/src/store/" + name for name in ("record.rs", "letter.rs", "octets.rs", "keyring.rs")],
     "control log": ["common/src/store/redis/log.rs", "common/src/store/merge.rs"],
     "commands and answers": ["common/src/control/" + name for name in ("sign.rs", "command.rs", "ack.rs")],
+    "feeds": ["common/src/feed/" + name for name in ("list.rs", "gate.rs", "file.rs", "reserved.rs")],
     "configuration": ["common/src/config/" + name for name in ("address.rs", "value.rs", "layer.rs")],
 }
 

@@ -315,7 +315,13 @@ mod tests {
         config.message.values_mut().for_each(|rule| rule.leaks = None);
         change(&mut config);
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::default());
-        let rules = Rules::compile(Arc::new(config), &clock, Arc::new(Buckets::default()), 1);
+        let rules = Rules::compile(
+            Arc::new(config),
+            &clock,
+            Arc::new(Buckets::default()),
+            1,
+            Ok(crate::admit::reputation::Feeds::default()),
+        );
         Arc::new(ArcSwap::from_pointee(rules.unwrap_or_else(|e| panic!("{e:?}"))))
     }
 

@@ -20,12 +20,16 @@ use crate::pipeline::Note;
 use crate::pipeline::sanitise::Cleaned;
 
 pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
+pub use self::feed::FeedMatched;
 pub use self::outbound::OutboundGuarded;
 pub use self::penalty::{AutoBanWithheld, PenaltyStep};
 pub use self::store::StoreEvicts;
 
 /// Operators' commands.
 mod command;
+
+/// Feeds of reputation.
+mod feed;
 
 /// Messages on their way out.
 mod outbound;

@@ -19,12 +19,16 @@ use crate::control::watch::Tap;
 use crate::events::Shown;
 use crate::pipeline::sanitise::Cleaned;
 
+/// Feeds of reputation.
+mod feeds;
+
 /// Limits of the fleet.
 mod limits;
 
 /// What the store counted.
 mod store;
 
+pub use feeds::FeedMetrics;
 pub use limits::LimitMetrics;
 pub use store::StoreMetrics;
 
@@ -146,6 +150,8 @@ pub struct Metrics {
     pub lease_lapses: Counter,
     /// Limits of the fleet.
     pub limits: LimitMetrics,
+    /// Feeds of reputation.
+    pub feeds: FeedMetrics,
     /// What the store's bus and control log counted.
     pub store: StoreMetrics,
     /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
@@ -189,6 +195,7 @@ impl Metrics {
             store_eras: counter(&mut r, "store_eras", "Times that the store forgot what it knew"),
             hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),
             limits: LimitMetrics::new(&mut r),
+            feeds: FeedMetrics::new(&mut r),
             store: StoreMetrics::new(&mut r),
             round_trip: round_trip(&mut r),
             handshakes_ok: handshakes.get_or_create_owned(&code("ok")),

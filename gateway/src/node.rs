@@ -23,6 +23,8 @@ use crate::admit::auth::{AuthError, Identity};
 use crate::admit::bans::BanTable;
 use crate::admit::credential::Token;
 use crate::admit::kicks::KickTable;
+use crate::admit::reputation::hearsay::Hearsay;
+use crate::admit::reputation::{self, Feeds};
 use crate::bus::NodeBus;
 use crate::control;
 use crate::control::pending::{self, Pending};
@@ -101,6 +103,8 @@ pub struct Node {
     pub store_time: Arc<StoreTime>,
     /// Evidence against users and networks.
     pub penalties: Arc<Penalties>,
+    /// Whom feeds have been heard about lately.
+    pub hearsay: Hearsay,
     /// Where a reload reads its configuration.
     pub source: OnceLock<reload::Source>,
     leaving: AtomicBool,
@@ -187,7 +191,8 @@ async fn keep_time(node: Weak<Node>) {
 }
 
 fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>, shared: Arc<dyn Allowance>) -> Result<Rules, StartError> {
-    Rules::compile(Arc::clone(config), clock, shared, 1).map_err(StartError::Config)
+    let feeds = Feeds::load(config, None, clock.wall());
+    Rules::compile(Arc::clone(config), clock, shared, 1, feeds).map_err(StartError::Config)
 }
 
 /// Where limits that connections share are counted: in a store of this process's own nobody else counts.
@@ -246,6 +251,7 @@ impl Node {
             pending: Arc::default(),
             store_time: Arc::default(),
             penalties: Arc::default(),
+            hearsay: Hearsay::default(),
             source: OnceLock::new(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -427,6 +433,14 @@ impl Node {
         self.rules.load().bans.check_address(ip, now)
     }
 
+    /// Whether what others say about an address lets a newcomer in.
+    ///
+    /// # Errors
+    /// `banned`.
+    pub fn check_reputation(&self, ip: IpAddr, now: UnixMs) -> Result<(), Reject> {
+        reputation::judge(self, ip, now)
+    }
+
     /// How long penalties keep a user or an address out, and whether live sessions end.
     #[must_use]
     pub fn restriction(&self, user: Option<&UserId>, ip: IpAddr) -> Option<(Duration, bool)> {
@@ -482,6 +496,9 @@ impl Node {
         }
         if self.allowance.decides_alone(self.clock.nanos()) {
             all.push("limits are decided by this node's share");
+        }
+        if self.rules.load().feeds.any_over(self.clock.wall()) {
+            all.push("a feed of reputation is over, and says nothing any more");
         }
         all
     }

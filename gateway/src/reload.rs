@@ -1,15 +1,17 @@
 //! New rules for a node that runs: all or nothing, no connection dropped, in force with each session's next message.
 //!
 //! What a reload may change is what [`Rules`] hold: keys, origins, limits, message types with their schemas, rooms, bans
-//! by file, certificates, operators. Whatever else differs in the file is refused with the rest of it, because half of a file in
-//! force is a configuration that nobody wrote.
+//! by file, feeds of reputation, certificates, operators. Whatever else differs in the file is refused with the rest of it,
+//! because half of a file in force is a configuration that nobody wrote.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portcullis_common::clock::UnixMs;
 use portcullis_common::config::model::{Config, KeySource};
 
+use crate::admit::reputation::Feeds;
 use crate::events::Reloaded;
 use crate::node::Node;
 use crate::rules::Rules;
@@ -81,7 +83,7 @@ fn report(node: &Node, answer: &Result<u64, Vec<Problem>>) {
 #[derive(Debug, Clone)]
 pub struct LastReload {
     /// When.
-    pub at: portcullis_common::clock::UnixMs,
+    pub at: UnixMs,
     /// Why it changed nothing; empty when it did.
     pub problems: Vec<Problem>,
 }
@@ -94,7 +96,9 @@ async fn replace(node: &Arc<Node>, config: Config) -> Result<u64, Vec<Problem>> 
         return Err(problems);
     }
     let version = old.version + 1;
-    let mut new = Rules::compile(Arc::new(config), &node.clock, Arc::clone(&node.allowance), version)?;
+    let config = Arc::new(config);
+    let feeds = feeds(&old, &config, node.clock.wall()).await;
+    let mut new = Rules::compile(config, &node.clock, Arc::clone(&node.allowance), version, feeds)?;
     if same_keys(&old.config, &new.config) {
         // fetched keys stay, and a key server that is down does not stand in the way
         new.verifier = Arc::clone(&old.verifier);
@@ -107,6 +111,15 @@ async fn replace(node: &Arc<Node>, config: Config) -> Result<u64, Vec<Problem>> 
     // whoever is banned now, or in a room that is closed to them now, is told so
     tell(&node.registry.select(usize::MAX, |_| true), &Stop::Recheck);
     Ok(version)
+}
+
+/// Reads the feeds on a thread of its own: the node renews its lease meanwhile.
+async fn feeds(old: &Arc<Rules>, config: &Arc<Config>, now: UnixMs) -> Result<Feeds, Vec<Problem>> {
+    let (old, config) = (Arc::clone(old), Arc::clone(config));
+    let read = actix_rt::task::spawn_blocking(move || Feeds::load(&config, Some(&old.feeds), now)).await;
+    read.unwrap_or_else(|_| {
+        Err(vec![("feed".to_owned(), "the feeds could not be read: the node goes away".to_owned())])
+    })
 }
 
 /// Waits for the keys of new issuers.

@@ -12,8 +12,10 @@ use rustls::ServerConfig;
 
 use crate::admit::auth::Verifier;
 use crate::admit::bans::BanTable;
+use crate::admit::reputation::Feeds;
 use crate::pipeline::Policy;
 use crate::pipeline::rate::Allowance;
+use crate::reload::Problem;
 
 /// The rules of one version.
 pub struct Rules {
@@ -27,12 +29,15 @@ pub struct Rules {
     pub verifier: Arc<Verifier>,
     /// Who is refused by file.
     pub bans: BanTable,
+    /// What others say about addresses.
+    pub feeds: Feeds,
     /// How TLS is ended, where this process does.
     pub tls: Option<Arc<ServerConfig>>,
 }
 
 impl Rules {
-    /// Compiles all of them; reads the files that keys and certificates are in.
+    /// Compiles all of them; reads the files that keys and certificates are in. `feeds` were read before, because that
+    /// takes longer than a thread with other work may wait, or else what is wrong with them.
     ///
     /// # Errors
     /// Everything that is wrong, at once: key path and sentence.
@@ -41,15 +46,17 @@ impl Rules {
         clock: &Arc<dyn Clock>,
         allowance: Arc<dyn Allowance>,
         version: u64,
-    ) -> Result<Self, Vec<(String, String)>> {
+        feeds: Result<Feeds, Vec<Problem>>,
+    ) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
+        let feeds = feeds.map_err(|p| problems.extend(p)).ok();
         let verifier = Verifier::new(&config.auth, Arc::clone(clock)).map_err(|p| problems.extend(p)).ok();
         let policy = Policy::compile(&config, allowance, version).map_err(|p| problems.extend(p)).ok();
         let tls = crate::accept::tls::server_config(&config.tls).map_err(|problem| problems.push(problem)).ok();
-        match (verifier, policy, tls) {
-            (Some(verifier), Some(policy), Some(tls)) if problems.is_empty() => {
+        match (verifier, policy, tls, feeds) {
+            (Some(verifier), Some(policy), Some(tls), Some(feeds)) if problems.is_empty() => {
                 let bans = bans(&config.bans);
-                Ok(Self { version, config, policy, verifier, bans, tls })
+                Ok(Self { version, config, policy, verifier, bans, feeds, tls })
             }
             _ => Err(problems),
         }

@@ -7,7 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use portcullis_common::clock::UnixMs;
 use portcullis_common::config::model::Config;
+use portcullis_common::feed::{Edition, Listing, Score};
+use portcullis_common::ids::FeedName;
+use portcullis_gateway::admit::reputation::{Action, Mode};
+use portcullis_gateway::events::FeedMatched;
 use portcullis_gateway::metrics::Metrics;
 use portcullis_gateway::node;
 
@@ -97,10 +102,21 @@ fn every_file_that_the_documents_name_exists() {
     assert!(missing.is_empty(), "links that lead nowhere: {missing:#?}");
 }
 
+fn listing() -> Listing {
+    Listing { network: "5.5.5.5/32".parse().unwrap(), score: Score::new(50).unwrap() }
+}
+
 /// What the gateway prints, and the coordinator.
 fn printed() -> BTreeMap<String, (String, BTreeSet<String>)> {
     let metrics = Metrics::new(1);
     portcullis_gateway::events::PanicCaught { part: "hub" }.emit(&metrics);
+    // what is counted by a name of the configuration's
+    let (feed, listing) = (FeedName::parse("drop").unwrap(), listing());
+    let (action, mode) = (Action::Score, Mode::Enforced);
+    let client = listing.network.addr();
+    FeedMatched { feed: &feed, version: 1, client, listing, action, mode, first: true }.emit(&metrics);
+    let edition = Edition { version: 1, made: UnixMs(1), expires: UnixMs(2), entries: 1, digest: [0; 32] };
+    metrics.feeds.show(std::iter::once((&feed, edition)), UnixMs(1));
     let coordinator = portcullis_coordinator::metrics::Metrics::default();
     let mut found = families(&metrics.render());
     found.extend(families(&coordinator.render()));

@@ -64,6 +64,9 @@ pub mod pipeline;
 /// What comes over the store: records of the bus, the control log, commands, answers.
 pub mod records;
 
+/// Lists of addresses, and what is compiled of them.
+pub mod feeds;
+
 /// Panics where something does not hold for these bytes.
 pub type Oracle = fn(&[u8]);
 
@@ -86,4 +89,5 @@ pub const TARGETS: &[(&str, Oracle)] = &[
     ("path", path::path),
     ("pipeline", pipeline::pipeline),
     ("records", records::records),
+    ("feeds", feeds::feeds),
 ];

@@ -18,7 +18,7 @@ use portcullis_common::clock::UnixMs;
 use portcullis_common::ids::{SessionId, UserId};
 use portcullis_common::store::control::{ControlEntry, Logged, Target};
 
-use super::bans::canonical;
+use portcullis_common::trie::canonical;
 
 /// Users, sessions and tokens that are remembered.
 const ENTRIES: usize = 65_536;

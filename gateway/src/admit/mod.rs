@@ -1,7 +1,7 @@
 //! Admission, cheap first: address · handshake rules · origin · token. One file a check, pure functions over facts.
 //!
 //! The composition root calls, in this order: [`address::ConnectionCaps::take`] at accept; [`network::client`],
-//! [`bans::BanTable::check_address`] and [`address::AddressTable::connect`] once the request head is there;
+//! [`bans::BanTable::check_address`], [`reputation::judge`] and [`address::AddressTable::connect`] once the request head is there;
 //! [`facts::gather`], which runs [`handshake`], [`origin`] and the choice of the credential; then [`auth`], after which
 //! [`bans::BanTable::check_identity`] has the last word.
 
@@ -16,6 +16,9 @@ pub mod network;
 
 /// What the control log says, looked up locally.
 pub mod bans;
+
+/// What others say about addresses.
+pub mod reputation;
 
 /// Which sessions an operator has ended.
 pub mod kicks;

@@ -63,6 +63,7 @@ async fn health(node: Data<Node>) -> impl Responder {
         "limits": limits(&node),
         "bans": node.bans.len(),
         "bansLost": node.bans.lost(),
+        "feeds": node.rules.load().feeds.report(node.clock.wall()),
     }))
 }
 
@@ -101,5 +102,8 @@ async fn metrics(node: Data<Node>) -> impl Responder {
     // where nobody sends anything, nobody notes that it is over
     node.metrics.limits.is_alone.set(i64::from(node.allowance.decides_alone(node.clock.nanos())));
     node.metrics.store.read(node.vitals.store());
+    let rules = node.rules.load();
+    let feeds = rules.feeds.sources().iter().map(|source| (&source.name, source.says.edition()));
+    node.metrics.feeds.show(feeds, node.clock.wall());
     HttpResponse::Ok().insert_header((CONTENT_TYPE, OPENMETRICS)).body(node.metrics.render())
 }

@@ -41,6 +41,7 @@ pub fn policy(node: &Node) -> Value {
         "bans": node.bans.len(),
         "auto_bans_left": node.penalties.bans_left(penalty, node.clock.nanos()),
         "waiting": node.pending.len(),
+        "feeds": rules.feeds.report(node.clock.wall()),
     })
 }
 
@@ -76,7 +77,9 @@ fn holds(node: &Node, subject: &Subject, now: UnixMs) -> Value {
         let (_, target) = portcullis_common::control::command::target_words(&ban.target);
         json!({"target": target, "until": ban.until.map(|u| u.0), "since": ban.since.0, "reason": ban.reason.as_deref()})
     });
-    json!({"now": now.0, "restricted": restricted, "banned": banned})
+    // feeds end by the clock of whoever compiled them, not by the store's
+    let feeds = ip.map(|ip| node.rules.load().feeds.explain(ip, node.clock.wall()));
+    json!({"now": now.0, "restricted": restricted, "banned": banned, "feeds": feeds})
 }
 
 fn account(statement: &Statement, ladder: &Ladder, now: UnixMs) -> Value {

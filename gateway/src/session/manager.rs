@@ -15,6 +15,7 @@ use portcullis_common::store::lease::Member;
 use portcullis_common::store::session::Holder;
 use portcullis_common::store::watch::StoreWatch;
 use portcullis_common::store::{StoreFault, Stores};
+use portcullis_common::trie::canonical;
 
 use super::connection::Order;
 use super::membership::Membership;
@@ -24,7 +25,7 @@ use super::supervise::Guardian;
 use super::sweep::{Sweep, wanted};
 use super::talk::Stop;
 use super::verify::look_over;
-use crate::admit::bans::{BanTable, canonical};
+use crate::admit::bans::BanTable;
 use crate::admit::kicks::{KickTable, ended_user};
 use crate::events::{Fenced, LeaseLapsed, PanicCaught, StoreEvicts, StoreFailed};
 use crate::metrics::Metrics;

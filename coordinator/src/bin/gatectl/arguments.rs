@@ -10,6 +10,7 @@ use portcullis_common::ids::{NodeId, SessionId, TypeName, UserId};
 use portcullis_common::store::control::Target;
 
 use super::End;
+use super::feed::FeedVerb;
 
 /// Exit codes: 0 every node did it, 3 some did, 4 none in time, 64 wrong usage.
 #[derive(Parser)]
@@ -21,8 +22,8 @@ pub struct Arguments {
     pub verb: Verb,
 }
 
-const EXIT_CODES: &str =
-    "Exit codes: 0 every node did it; 3 some did; 4 none did in time; 64 wrong usage, configuration or key.";
+const EXIT_CODES: &str = "Exit codes: 0 every node did it; 3 some did; 4 none did in time; 64 wrong usage, configuration or key; 65 lists that \
+     no feed is made of.";
 
 #[derive(Args)]
 pub struct Common {
@@ -81,6 +82,9 @@ pub enum Verb {
         #[arg(long = "for", value_parser = duration, value_name = "TIME")]
         during: Option<Duration>,
     },
+    /// Reputation of addresses: lists into signed files for the nodes
+    #[command(subcommand)]
+    Feed(FeedVerb),
     /// Make an operator's key
     Keygen(Keygen),
     /// Tokens for trying out

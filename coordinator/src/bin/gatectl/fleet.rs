@@ -1,6 +1,5 @@
 //! Asking nodes, and gathering their answers.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,9 +22,6 @@ use super::{End, Trouble};
 
 /// How long the store may take for anything.
 const STORE: Duration = Duration::from_secs(3);
-
-/// The operator's key, where none is named.
-const KEY: &str = "operator.key";
 
 /// The fleet behind a store, and who speaks to it.
 pub struct Fleet {
@@ -58,9 +54,7 @@ impl Fleet {
             let problem = "store.url: is \"memory:\": such a gateway has no store to be reached through";
             return Err(Trouble::Usage(problem.to_owned()));
         }
-        // beside the configuration file, or where one stands
-        let beside = || file.map_or(PathBuf::from(KEY), |file| file.with_file_name(KEY));
-        let key = super::keys::read(&common.key.clone().unwrap_or_else(beside))?;
+        let key = super::keys::read(&super::keys::path(common))?;
         let operator =
             RedisOperator::connect(&store, STORE).await.map_err(|fault| Trouble::Unreached(fault.to_string()))?;
         Ok(Self {

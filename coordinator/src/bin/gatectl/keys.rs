@@ -3,13 +3,22 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use portcullis_common::control::key::OperatorKey;
 use serde_json::json;
 
-use super::arguments::Keygen;
+use super::arguments::{Common, Keygen};
 use super::{End, Trouble, show};
+
+/// The operator's key, where none is named.
+const KEY: &str = "operator.key";
+
+/// Where the key is: named, else beside the configuration file, or where one stands.
+pub fn path(common: &Common) -> PathBuf {
+    let beside = || common.config.as_ref().map_or(PathBuf::from(KEY), |file| file.with_file_name(KEY));
+    common.key.clone().unwrap_or_else(beside)
+}
 
 fn usage(path: &Path, problem: impl std::fmt::Display) -> Trouble {
     Trouble::Usage(format!("{}: {problem}", path.display()))

@@ -30,6 +30,9 @@ mod bulk;
 /// Bans as lines of a file.
 mod lines;
 
+/// What others say about addresses.
+mod feed;
+
 /// What happens now.
 mod watch;
 
@@ -40,6 +43,7 @@ mod mint;
 mod show;
 
 use arguments::{Arguments, BanVerb, KickVerb, PolicyVerb, SessionsVerb, TokenVerb, Verb};
+use feed::FeedVerb;
 use fleet::Fleet;
 
 /// What a verb came to.
@@ -69,6 +73,8 @@ enum Trouble {
     Usage(String),
     /// The store: nobody was reached, 4.
     Unreached(String),
+    /// What was given is not what is made use of: 65.
+    Data(String),
 }
 
 fn main() -> ExitCode {
@@ -90,6 +96,7 @@ fn main() -> ExitCode {
         Ok(end) => return ExitCode::from(end.code()),
         Err(Trouble::Usage(text)) => (64, text),
         Err(Trouble::Unreached(text)) => (4, text),
+        Err(Trouble::Data(text)) => (65, text),
     };
     let _ = writeln!(std::io::stderr(), "gatectl: {text}");
     ExitCode::from(code)
@@ -101,6 +108,8 @@ async fn run(arguments: Arguments) -> Result<End, Trouble> {
     match arguments.verb {
         Verb::Keygen(what) => keys::keygen(&what, json),
         Verb::Completions { shell } => Ok(arguments::completions(shell)),
+        Verb::Feed(FeedVerb::Compile(what)) => feed::compile(common, &what),
+        Verb::Feed(FeedVerb::Show(what)) => feed::show(&what, json),
         Verb::Token(TokenVerb::Mint(what)) => mint::mint(common, &what),
         Verb::Nodes => list::nodes(&Fleet::open(common).await?, json).await,
         Verb::Sessions(SessionsVerb::List(what)) => list::sessions(&Fleet::open(common).await?, &what, json).await,

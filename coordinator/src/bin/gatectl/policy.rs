@@ -63,8 +63,32 @@ pub async fn show(fleet: &Fleet, json: bool) -> Result<End, Trouble> {
             "AUTO-BANS LEFT",
         ];
         table(&heads, &cells.collect::<Vec<_>>());
+        feeds(&rows);
     }
     Ok(end(&gathering))
+}
+
+/// The feeds of reputation that each node has in force.
+fn feeds(rows: &[Value]) {
+    let all = |row: &Value| row.get("feeds").and_then(Value::as_array).cloned().unwrap_or_default();
+    let cells = rows.iter().flat_map(|row| {
+        all(row).into_iter().map(|feed| {
+            let named = |name| cell(&feed, name);
+            vec![
+                cell(row, "node"),
+                named("feed"),
+                named("version"),
+                named("entries"),
+                time(&feed, "age"),
+                time(&feed, "left"),
+                named("points"),
+                named("blockFrom"),
+                named("dryRun"),
+            ]
+        })
+    });
+    let heads = ["NODE", "FEED", "VERSION", "NETWORKS", "AGE", "LEFT", "POINTS", "BLOCKS FROM", "DRY RUN"];
+    table(&heads, &cells.collect::<Vec<_>>());
 }
 
 /// `gatectl policy explain`.
@@ -84,8 +108,22 @@ pub async fn explain(fleet: &Fleet, who: String, json: bool) -> Result<End, Trou
             safe_line(&format!("{who}: nothing is on its account"));
         }
         held(&rows, now);
+        said(&rows);
     }
     Ok(end(&gathering))
+}
+
+/// What feeds of reputation say about an address, by node: they may have different versions.
+fn said(rows: &[Value]) {
+    let feeds = |row: &Value| row.get("feeds").and_then(Value::as_array).cloned().unwrap_or_default();
+    let cells = rows.iter().flat_map(|row| {
+        feeds(row).into_iter().map(|said| {
+            let names = ["feed", "version", "network", "score", "action", "mode", "points"];
+            std::iter::once(cell(row, "node")).chain(names.map(|name| cell(&said, name))).collect::<Vec<_>>()
+        })
+    });
+    let heads = ["NODE", "FEED", "VERSION", "NETWORK", "SCORE", "ACTION", "MODE", "POINTS"];
+    table(&heads, &cells.collect::<Vec<_>>());
 }
 
 /// The account: the same whichever node reads it.
