@@ -217,7 +217,7 @@ fn a_slot_that_is_given_when_nobody_waits_for_it_any_more_is_given_back() {
     let (inside, stall) = start(&[]);
     stall.lead_astray("ledger.acquire");
     let refused = Knock::at(inside.public, &tokens::good("mia"), None).answer();
-    assert_eq!(refused.err().expect("a refusal").code(), "store_unavailable");
+    assert_eq!(refused.expect_err("a refusal").code(), "store_unavailable");
     let slots = || inside.slots("mia");
     until("its withdrawal", || stall.made().contains_key("ledger.withdraw"));
     assert_eq!(slots(), 0);

@@ -24,7 +24,9 @@ fn net(text: &str) -> IpNet {
 }
 
 /// Networks with their scores, and what is wrong with which line.
-fn said(text: &str, format: Format) -> (Vec<(String, u8)>, Vec<(usize, Wrong)>) {
+type Said = (Vec<(String, u8)>, Vec<(usize, Wrong)>);
+
+fn said(text: &str, format: Format) -> Said {
     let list = read(text.as_bytes(), format, score(50));
     assert_eq!(list.bad, list.wrong.len());
     assert_eq!(list.lines, list.listed.len() + list.bad + list.clean);
