@@ -396,20 +396,21 @@ fn limit_member(out: &mut Vec<u8>, name: &str, limit: Limit) {
 fn put_position(out: &mut Vec<u8>, position: Position) {
     number_member(out, "offset", position.offset);
     put(out, ",\"epoch\":\"");
-    put_display_raw(out, format_args!("{:x}", position.epoch));
+    put_hex(out, position.epoch);
     put(out, "\"");
+}
+
+/// Lower-case hexadecimal without leading zeros; every message of a room has one.
+fn put_hex(out: &mut Vec<u8>, value: u64) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digits = (u64::BITS - value.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().filter_map(|n| DIGITS.get((value >> (4 * n) & 0xf) as usize)));
 }
 
 /// For values whose text needs no escape.
 fn put_display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
-    put(out, "\"");
-    put_display_raw(out, value);
-    put(out, "\"");
-}
-
-fn put_display_raw(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     // writing to a Vec cannot fail
-    let _ = std::io::Write::write_fmt(out, format_args!("{value}"));
+    let _ = std::io::Write::write_fmt(out, format_args!("\"{value}\""));
 }
 
 fn bool(value: bool) -> &'static str {

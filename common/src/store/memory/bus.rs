@@ -178,19 +178,18 @@ impl MemoryBus {
 
     /// The room, new if need be. At the bound a bare room of this shard makes way.
     fn open<'a>(&self, rooms: &'a mut Rooms, name: &RoomName, now: Mono) -> Result<&'a mut Room, StoreFault> {
-        if !rooms.by_name.contains_key(name) {
-            let mut looks = rooms.idle.len();
-            while self.count.load(Ordering::Relaxed) >= self.bound {
-                if looks == 0 {
-                    return Err(StoreFault::Full("rooms"));
-                }
-                looks -= 1;
-                self.look_again(rooms, now, true);
+        let mut looks = rooms.idle.len();
+        // a full house is rare, and only then is it asked whether the room is there already
+        while self.count.load(Ordering::Relaxed) >= self.bound && !rooms.by_name.contains_key(name) {
+            if looks == 0 {
+                return Err(StoreFault::Full("rooms"));
             }
-            self.count.fetch_add(1, Ordering::Relaxed);
+            looks -= 1;
+            self.look_again(rooms, now, true);
         }
         let life = self.life();
         let room = rooms.by_name.entry(name.clone()).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
             let (epoch, ports) = (self.epoch(), Vec::new());
             Room { life, epoch, offset: 0, ports, history: None, touched: now, queued: false }
         });
@@ -227,8 +226,10 @@ impl MemoryBus {
             let history = room.history.get_or_insert_with(|| Box::new(History::new(keep)));
             history.push(position.offset, record.clone(), keep, now, &self.budget);
         }
-        rooms.watch(name, now);
-        if let Some(room) = rooms.by_name.get(name) {
+        if room.ports.is_empty() {
+            rooms.watch(name, now);
+        } else {
+            room.touched = now;
             room.deliver(name, &record);
         }
         Ok(Published { position, duplicate: false })

@@ -8,6 +8,7 @@ use portcullis_common::wire::field::FieldPath;
 use regex::{RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
+use super::gate::Gate;
 use super::pattern;
 
 /// The product's own.
@@ -88,6 +89,8 @@ struct Pages {
     set: Option<RegexSet>,
     /// Finds something in a text where one of the set would in a part of it.
     screen: Option<RegexSet>,
+    /// Says of most texts that the screen would find nothing.
+    gate: Option<Gate>,
     list: Vec<Signature>,
 }
 
@@ -147,9 +150,10 @@ impl Book {
                     .push(format!("{}: does not find {missed} of its hits, and finds {wrong} of its misses", one.id));
             }
         }
+        let gate = Gate::of(written.iter().map(|one| &*one.pattern));
         let list: Result<Vec<Signature>, String> = written.into_iter().map(Written::signature).collect();
         match (list, problems.is_empty()) {
-            (Ok(list), true) => Ok(Self(Arc::new(Pages { set: Some(set), screen: Some(screen), list }))),
+            (Ok(list), true) => Ok(Self(Arc::new(Pages { set: Some(set), screen: Some(screen), gate, list }))),
             (Err(why), _) => Err(vec![why]),
             _ => Err(problems),
         }
@@ -173,7 +177,12 @@ impl Book {
     pub fn may_find_in(&self, payload: &str) -> bool {
         // what is spelled in another way is only found as it is meant
         let as_meant = memchr::memchr2(b'\\', b'%', payload.as_bytes()).is_none();
-        self.0.screen.as_ref().is_some_and(|screen| !as_meant || screen.is_match(payload))
+        let shut = |gate: &Gate| payload.is_ascii() && !gate.lets(payload.as_bytes());
+        match &self.0.screen {
+            Some(_) if !as_meant => true,
+            Some(screen) => !self.0.gate.as_ref().is_some_and(shut) && screen.is_match(payload),
+            None => false,
+        }
     }
 
     /// The signatures that fit a text. Cost: one pass; a second only where something fits.
@@ -222,6 +231,10 @@ fn parse(text: &str) -> Result<Vec<Written>, String> {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::seq::IndexedRandom;
+    use rand::{Rng, SeedableRng};
+
     use super::*;
 
     fn written(id: &str, pattern: &str, hit: &str, miss: &str) -> Result<Book, Vec<String>> {
@@ -287,13 +300,38 @@ mod tests {
         let own = parse(BUILTIN).unwrap();
         let book = Book::of(parse(BUILTIN).unwrap()).unwrap();
         for hit in own.iter().flat_map(|one| &one.hits) {
-            for payload in [format!("\"{hit}\""), format!("{{\"{hit}\":1}}"), format!("[1,{{\"a\":\"{hit}\"}}]")] {
+            let hit = serde_json::to_string(hit).unwrap();
+            for payload in [hit.clone(), format!("{{{hit}:1}}"), format!("[1,{{\"a\":{hit}}}]")] {
                 assert!(book.may_find_in(&payload), "{payload}");
             }
         }
         let chat =
             r#"{"text":"the quick brown fox, O'Brien & co; cost: 5 < 6","tags":["a","b"],"n":[1,-2e3],"x":null}"#;
         assert!(!book.may_find_in(chat) && !Book::default().may_find_in("\\"));
+    }
+
+    /// The screen and its gate against the set itself, on what is made of pieces of the examples.
+    #[test]
+    fn no_payload_hides_a_string_that_fits() {
+        let own = parse(BUILTIN).unwrap();
+        let book = Book::of(parse(BUILTIN).unwrap()).unwrap();
+        let examples: Vec<&String> = own.iter().flat_map(|one| one.hits.iter().chain(&one.misses)).collect();
+        let mut rng = StdRng::seed_from_u64(1);
+        let piece = |rng: &mut StdRng| {
+            let chars: Vec<char> = examples.choose(rng).unwrap().chars().collect();
+            let (a, b) = (rng.random_range(0..=chars.len()), rng.random_range(0..=chars.len()));
+            chars[a.min(b)..a.max(b)].iter().collect::<String>()
+        };
+        let (mut found, mut shut) = (0, 0);
+        for _ in 0..20_000 {
+            let text: String = (0..rng.random_range(1..4)).map(|_| piece(&mut rng)).collect();
+            let payload = serde_json::to_string(&text).unwrap();
+            let (fits, may) = (book.find(&text).next().is_some(), book.may_find_in(&payload));
+            assert!(may || !fits, "{payload}");
+            found += usize::from(fits);
+            shut += usize::from(book.0.gate.as_ref().is_some_and(|gate| !gate.lets(payload.as_bytes())));
+        }
+        assert!(found > 500 && shut > 500, "{found} fit, {shut} were told by the gate");
     }
 
     #[test]

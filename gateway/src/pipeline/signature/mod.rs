@@ -8,6 +8,9 @@
 /// Signatures, compiled.
 pub mod book;
 
+/// What most payloads do not even have a trace of.
+mod gate;
+
 /// Their patterns, rewritten for the passes that look for them.
 mod pattern;
 
