@@ -27,6 +27,9 @@ pub mod limit;
 /// What users and networks have on their account.
 pub mod penalty;
 
+/// Tokens of many people tried from few places, and one account from many.
+pub mod stuffing;
+
 /// Networks, and which of them an address is in.
 pub mod trie;
 

@@ -148,7 +148,7 @@ async fn redis_and_memory_answer_every_call_alike() {
         let options = RedisOptions { prefix, command_timeout: patient, ..RedisOptions::new([7; 32]) };
         let store = RedisStore::connect(&server.url(), &options).await.expect("a server");
         let memory = MemoryStore::new(Arc::new(SystemClock::default()), Box::new(StdRng::seed_from_u64(1)));
-        let redis = store.stores(Arc::clone(&memory.bus), Arc::clone(&memory.control));
+        let redis = store.stores(Arc::clone(&memory.bus), Arc::clone(&memory.control), Arc::clone(&memory.reports));
         redis.eras.open(Vec::new(), Duration::ZERO).await.expect("an era");
         let mut rng = StdRng::seed_from_u64(seed);
         let (mut seqs, mut ignored) = (Vec::new(), Vec::new());

@@ -30,7 +30,7 @@ fn options() -> RedisOptions {
 async fn open(server: &RedisServer, options: RedisOptions) -> (RedisStore, Stores) {
     let store = RedisStore::connect(&server.url(), &options).await.expect("a server");
     let rest = MemoryStore::new(Arc::new(SystemClock::default()), Box::new(StdRng::seed_from_u64(1)));
-    let stores = store.stores(rest.bus, rest.control);
+    let stores = store.stores(rest.bus, rest.control, rest.reports);
     next_era(&stores).await;
     (store, stores)
 }

@@ -4,6 +4,7 @@ use portcullis_common::ids::NodeId;
 use portcullis_common::membership::{Life, Standing};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::leader::Fence;
+use portcullis_common::stuffing::detector::Decision;
 
 use crate::election::Loss;
 use crate::metrics::{Metrics, name};
@@ -149,6 +150,56 @@ impl Reaped<'_> {
         metrics.reaped_lives.inc_by(u64::from(self.buried));
         let ((node, epoch), slots, memberships) = (self.life, self.slots, self.memberships);
         tracing::info!(event = "reaped", node = %node, epoch = %epoch, slots, memberships, buried = self.buried);
+    }
+}
+
+/// The fleet shuts its doors to an address or network, or would.
+pub struct StuffingFound<'a> {
+    /// Whom, until when, and why.
+    pub decision: &'a Decision,
+    /// The term in which it was decided.
+    pub term: Fence,
+    /// Nothing is done.
+    pub dry_run: bool,
+}
+
+impl StuffingFound<'_> {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        let Self { decision, term, dry_run } = self;
+        metrics.stuffing(decision.why, *dry_run);
+        tracing::warn!(
+            event = "stuffing_found", network = %decision.network, why = decision.why.name(),
+            evidence = %decision.evidence, until = decision.until.0, term = term.0, dry_run,
+        );
+    }
+}
+
+/// More was found than `stuffing.budget` allows: an attack from very many places, or thresholds that are too low.
+pub struct StuffingWithheld {
+    /// How many are still let in.
+    pub addresses: u32,
+}
+
+impl StuffingWithheld {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.stuffing_withheld.inc_by(u64::from(self.addresses));
+        tracing::error!(event = "stuffing_withheld", addresses = self.addresses);
+    }
+}
+
+/// Somebody wrote into the store what no node did, or wrote again what was there before.
+pub struct ReportsRefused {
+    /// How many.
+    pub records: u32,
+}
+
+impl ReportsRefused {
+    /// Log and metric.
+    pub fn emit(&self, metrics: &Metrics) {
+        metrics.reports_refused.inc_by(u64::from(self.records));
+        tracing::error!(event = "reports_refused", records = self.records);
     }
 }
 

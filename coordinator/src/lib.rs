@@ -6,6 +6,7 @@
 //! ```text
 //! lookout (polls the leases) → membership (joined, suspect, gone; in common) → reaper (only the leader's)
 //!                                            campaign (stands, renews) → election ─┘ its term goes with every write
+//!           reports of nodes → threat (refused logins, judged over the fleet) → control log ──┘
 //! ```
 
 /// Whether this coordinator leads: state without clock or I/O.
@@ -19,6 +20,9 @@ pub mod lookout;
 
 /// Frees what lives that are gone left behind, in bounded batches.
 pub mod reaper;
+
+/// Judges what nodes report of refused logins: only the leader's.
+pub mod threat;
 
 /// What the parts of a coordinator share.
 pub mod node;

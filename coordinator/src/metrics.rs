@@ -1,9 +1,11 @@
 //! Every metric of a coordinator, by handle. Names and labels are documented in docs/METRICS.md, which a test compares
 //! with what `/metrics` prints.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use portcullis_common::membership::Standing;
+use portcullis_common::stuffing::detector::Why;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -34,8 +36,17 @@ pub struct Outcome {
 /// `part`
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Part {
-    /// `lookout`, `campaign`
+    /// `lookout`, `campaign`, `threat`
     pub part: &'static str,
+}
+
+/// `why` and `mode`
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Found {
+    /// `stuffing`, `scanning`, `siege`, `network`
+    pub why: &'static str,
+    /// `enforced` or `dry_run`
+    pub mode: &'static str,
 }
 
 /// The handles.
@@ -62,6 +73,17 @@ pub struct Metrics {
     pub polls_unanswered: Counter,
     /// Store calls that failed.
     pub store_faults: Counter,
+    /// Reports of refused logins that were taken.
+    pub reports: Counter,
+    /// Records among them that no node wrote.
+    pub reports_refused: Counter,
+    stuffing: BTreeMap<(Why, bool), Counter>,
+    /// Addresses that were not shut out because of the budget.
+    pub stuffing_withheld: Counter,
+    /// The same because they never are.
+    pub stuffing_spared: Counter,
+    /// Addresses with refused logins that are known.
+    pub stuffing_known: Gauge,
     /// How late the last round of each loop began, in seconds.
     pub lag: Family<Part, Gauge<f64, AtomicU64>>,
 }
@@ -87,7 +109,7 @@ impl Default for Metrics {
         let outcome = |outcome| polls.get_or_create_owned(&Outcome { outcome });
         let lag: Family<Part, Gauge<f64, AtomicU64>> =
             add(&mut r, "loop_lag_seconds", "How late the last round of a loop began");
-        for part in ["campaign", "lookout"] {
+        for part in ["campaign", "lookout", "threat"] {
             drop(lag.get_or_create_owned(&Part { part }));
         }
         Self {
@@ -101,6 +123,12 @@ impl Default for Metrics {
             reaped_lives: kind("lives"),
             polls_answered: outcome("answered"),
             polls_unanswered: outcome("unanswered"),
+            reports: add(&mut r, "reports", "Reports of refused logins that were taken"),
+            reports_refused: add(&mut r, "reports_refused", "Records among the reports that no node wrote"),
+            stuffing: by_finding(&mut r),
+            stuffing_withheld: add(&mut r, "stuffing_withheld", "Addresses not shut out because of the budget"),
+            stuffing_spared: add(&mut r, "stuffing_spared", "Addresses not shut out because they never are"),
+            stuffing_known: add(&mut r, "stuffing_known", "Addresses with refused logins that are known"),
             store_faults: add(&mut r, "store_faults", "Store calls that failed"),
             lag,
             registry: r,
@@ -114,7 +142,21 @@ fn add<T: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &
     metric
 }
 
+fn by_finding(registry: &mut Registry) -> BTreeMap<(Why, bool), Counter> {
+    let family: Family<Found, Counter> = add(registry, "stuffing", "Addresses and networks that were shut out");
+    let label = |why: Why, dry| Found { why: why.name(), mode: if dry { "dry_run" } else { "enforced" } };
+    let each = Why::ALL.into_iter().flat_map(|why| [(why, false), (why, true)]);
+    each.map(|key| (key, family.get_or_create_owned(&label(key.0, key.1)))).collect()
+}
+
 impl Metrics {
+    /// Somebody was shut out, or would have been.
+    pub fn stuffing(&self, why: Why, dry_run: bool) {
+        if let Some(counter) = self.stuffing.get(&(why, dry_run)) {
+            counter.inc();
+        }
+    }
+
     /// How many lives are in each standing.
     pub fn count_members(&self, standings: impl Iterator<Item = Standing>) {
         let mut counts = [0; 3];

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portcullis_common::clock::{Clock, Mono};
-use portcullis_common::config::model::Coordinator as Settings;
+use portcullis_common::config::model::{Coordinator as Settings, Stuffing};
 use portcullis_common::membership::Membership;
 use portcullis_common::store::leader::{Candidate, Fence};
-use portcullis_common::store::{Custody, StoreFault};
+use portcullis_common::store::{Custody, Judging, StoreFault};
 
 use crate::election::{Change, Election, Role};
 use crate::events::{LeaderSeen, LeadershipLost, LeadershipTaken, StoreFailed, WriteFenced};
@@ -39,18 +39,24 @@ impl Beat {
 pub struct Node {
     /// `[coordinator]`
     pub settings: Settings,
+    /// `[stuffing]`
+    pub stuffing: Stuffing,
     /// As which it stands for election.
     pub candidate: Candidate,
     /// The only source of time.
     pub clock: Arc<dyn Clock>,
     /// The store.
     pub custody: Custody,
+    /// The same for refused logins, where they are judged.
+    pub judging: Option<Judging>,
     /// Counters.
     pub metrics: Metrics,
     /// The campaign's pulse.
     pub campaign: Beat,
     /// The look-out's pulse.
     pub lookout: Beat,
+    /// The judgement's pulse.
+    pub threat: Beat,
     election: Mutex<Election>,
     membership: Mutex<Membership>,
     stopping: AtomicBool,
@@ -59,18 +65,27 @@ pub struct Node {
 impl Node {
     /// A standby that has seen nothing yet.
     #[must_use]
-    pub fn new(settings: Settings, candidate: Candidate, clock: Arc<dyn Clock>, custody: Custody) -> Self {
+    pub fn new(
+        settings: Settings,
+        stuffing: Stuffing,
+        candidate: Candidate,
+        clock: Arc<dyn Clock>,
+        (custody, judging): (Custody, Option<Judging>),
+    ) -> Self {
         Self {
             election: Mutex::new(Election::new(settings.lease)),
             membership: Mutex::default(),
             metrics: Metrics::default(),
             campaign: Beat::default(),
             lookout: Beat::default(),
+            threat: Beat::default(),
             stopping: AtomicBool::new(false),
             settings,
+            stuffing,
             candidate,
             clock,
             custody,
+            judging,
         }
     }
 
@@ -143,6 +158,7 @@ impl Node {
             (self.membership().last_answer().is_none(), "the store has not answered yet"),
             (self.campaign.is_dead(now), "the campaign does not run"),
             (self.lookout.is_dead(now), "the look-out does not run"),
+            (self.threat.is_dead(now), "the judgement of refused logins does not run"),
         ];
         reasons.into_iter().filter_map(|(so, reason)| so.then_some(reason)).collect()
     }

@@ -8,13 +8,14 @@ use actix_web::{App, HttpServer};
 use portcullis_common::clock::Clock;
 use portcullis_common::config::model::{CoordinatorConfig, Store, StoreUrl};
 use portcullis_common::ids::NodeEpoch;
-use portcullis_common::store::Custody;
+use portcullis_common::store::keyring::Keyring;
 use portcullis_common::store::leader::Candidate;
-use portcullis_common::store::redis::{ConnectFault, RedisOptions, RedisStore};
+use portcullis_common::store::record::{Issuer, Sealer};
+use portcullis_common::store::redis::{ConnectFault, RedisOptions, RedisStore, Trust};
 
 use crate::events::CoordinatorState;
 use crate::node::Node;
-use crate::{api, campaign, lookout};
+use crate::{api, campaign, lookout, threat};
 
 /// Why a coordinator could not start.
 #[derive(Debug, thiserror::Error)]
@@ -34,14 +35,24 @@ fn lines(problems: &[(String, String)]) -> String {
     problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads what the loader does not: keys, passwords and certificates for the store, and its URL.
+/// Reads what the loader does not (of the cluster's keys, where refused logins are judged): keys, passwords and certificates for the store, and its URL.
 ///
 /// # Errors
 /// Everything that is wrong with them.
-pub fn check(config: &CoordinatorConfig) -> Result<RedisOptions, StartError> {
-    let options = RedisOptions::configured(&config.store, config.longest_session).map_err(StartError::Config)?;
+pub fn check(config: &CoordinatorConfig) -> Result<(RedisOptions, Option<Keyring>), StartError> {
+    let options = RedisOptions::configured(&config.store, config.longest_session);
+    let file = config.store.cluster_key_file.as_deref();
+    let keyring = config.stuffing.enabled.then(|| Keyring::load(file)).transpose();
+    let keyring = keyring.map_err(|problem| ("store.cluster_key_file".to_owned(), problem));
+    let (options, keyring) = match (options, keyring) {
+        (Ok(options), Ok(keyring)) => (options, keyring),
+        (options, keyring) => {
+            let problems = options.err().into_iter().flatten().chain(keyring.err());
+            return Err(StartError::Config(problems.collect()));
+        }
+    };
     RedisStore::check(url(&config.store)?, &options).map_err(|fault| at_url(&fault.to_string()))?;
-    Ok(options)
+    Ok((options, keyring))
 }
 
 fn at_url(problem: &str) -> StartError {
@@ -64,10 +75,17 @@ pub async fn run(
     started: impl FnOnce(SocketAddr),
     end: impl Future<Output = ()>,
 ) -> Result<(), StartError> {
-    let custody = open(&config.store, &check(&config)?).await?;
+    let (options, keyring) = check(&config)?;
     let settings = config.coordinator;
     let candidate = Candidate { id: settings.id.clone(), life: NodeEpoch::random(&mut rand::rng()) };
-    let node = Arc::new(Node::new(settings, candidate, clock, custody));
+    let trust = keyring.map(|keyring| Trust {
+        sealer: Sealer::new(&config.store.prefix, Arc::new(keyring)),
+        issuer: Issuer { node: candidate.id.clone(), epoch: candidate.life },
+        clock: Arc::clone(&clock),
+    });
+    let store = RedisStore::connect(url(&config.store)?, &options).await.map_err(StartError::Store)?;
+    let stores = (store.custody(), trust.map(|trust| store.judging(&trust)));
+    let node = Arc::new(Node::new(settings, config.stuffing, candidate, clock, stores));
     let address = node.settings.listen;
     let app = Arc::clone(&node);
     let server = HttpServer::new(move || App::new().configure(api::routes(Arc::clone(&app))))
@@ -80,7 +98,11 @@ pub async fn run(
     let server = server.run();
     let handle = server.handle();
     actix_rt::spawn(server);
-    let work = [actix_rt::spawn(campaign::run(Arc::clone(&node))), actix_rt::spawn(lookout::run(Arc::clone(&node)))];
+    let mut work =
+        vec![actix_rt::spawn(campaign::run(Arc::clone(&node))), actix_rt::spawn(lookout::run(Arc::clone(&node)))];
+    if let Some(judging) = node.judging.clone() {
+        work.push(actix_rt::spawn(threat::run(Arc::clone(&node), judging)));
+    }
     CoordinatorState { id: &node.candidate.id, state: "started" }.emit();
     started(bound);
     end.await;
@@ -95,8 +117,4 @@ pub async fn run(
     handle.stop(true).await;
     CoordinatorState { id: &node.candidate.id, state: "stopped" }.emit();
     Ok(())
-}
-
-async fn open(store: &Store, options: &RedisOptions) -> Result<Custody, StartError> {
-    RedisStore::connect(url(store)?, options).await.map(|store| store.custody()).map_err(StartError::Store)
 }

@@ -24,6 +24,7 @@ pub use self::feed::FeedMatched;
 pub use self::outbound::OutboundGuarded;
 pub use self::penalty::{AutoBanWithheld, PenaltyStep};
 pub use self::store::StoreEvicts;
+pub use self::stuffing::{DoorShut, StuffingFound, StuffingWithheld};
 
 /// Operators' commands.
 mod command;
@@ -39,6 +40,9 @@ mod penalty;
 
 /// The store itself.
 mod store;
+
+/// Stuffing and scanning.
+mod stuffing;
 
 /// A handshake was refused.
 pub struct HandshakeRefused<'a> {

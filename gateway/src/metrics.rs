@@ -28,9 +28,13 @@ mod limits;
 /// What the store counted.
 mod store;
 
+/// Tokens of many people tried from few places.
+mod stuffing;
+
 pub use feeds::FeedMetrics;
 pub use limits::LimitMetrics;
 pub use store::StoreMetrics;
+pub use stuffing::StuffingMetrics;
 
 /// One label.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -152,6 +156,8 @@ pub struct Metrics {
     pub limits: LimitMetrics,
     /// Feeds of reputation.
     pub feeds: FeedMetrics,
+    /// Stuffing and scanning.
+    pub stuffing: StuffingMetrics,
     /// What the store's bus and control log counted.
     pub store: StoreMetrics,
     /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
@@ -196,6 +202,7 @@ impl Metrics {
             hub_refused: counter(&mut r, "hub_refused", "Room messages refused by a full worker queue"),
             limits: LimitMetrics::new(&mut r),
             feeds: FeedMetrics::new(&mut r),
+            stuffing: StuffingMetrics::new(&mut r),
             store: StoreMetrics::new(&mut r),
             round_trip: round_trip(&mut r),
             handshakes_ok: handshakes.get_or_create_owned(&code("ok")),

@@ -29,8 +29,10 @@ use crate::bus::NodeBus;
 use crate::control;
 use crate::control::pending::{self, Pending};
 use crate::control::settle::{Follower, Settled};
+use crate::events::DoorShut;
 use crate::limits::{FleetLimits, Sources};
 use crate::metrics::Metrics;
+use crate::penalty::sightings::Sightings;
 use crate::penalty::{self, Penalties};
 use crate::pipeline::buckets::Buckets;
 use crate::pipeline::rate::Allowance;
@@ -105,6 +107,8 @@ pub struct Node {
     pub penalties: Arc<Penalties>,
     /// Whom feeds have been heard about lately.
     pub hearsay: Hearsay,
+    /// Logins, for the fleet's judgement.
+    pub sightings: Sightings,
     /// Where a reload reads its configuration.
     pub source: OnceLock<reload::Source>,
     leaving: AtomicBool,
@@ -252,6 +256,7 @@ impl Node {
             store_time: Arc::default(),
             penalties: Arc::default(),
             hearsay: Hearsay::default(),
+            sightings: Sightings::default(),
             source: OnceLock::new(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -323,6 +328,7 @@ impl Node {
         actix_rt::spawn(pending::write(Arc::downgrade(self)));
         actix_rt::spawn(keep_time(Arc::downgrade(self)));
         actix_rt::spawn(penalty::flush::run(Arc::downgrade(self)));
+        actix_rt::spawn(penalty::sightings::run(Arc::downgrade(self)));
         self.rules.load().verifier.start();
         Ok(())
     }
@@ -415,9 +421,16 @@ impl Node {
     /// `unauthenticated`; `store_unavailable` while the issuer's keys cannot be had.
     pub async fn authenticate(&self, token: &Token, client: IpAddr) -> Result<Identity, Reject> {
         let rules = self.rules.load_full();
+        let (stuffing, names) = (&rules.config.stuffing, &*self.stores.reports);
         match rules.verifier.verify(token.expose()).await {
-            Ok(identity) => Ok(identity),
-            Err(AuthError::Bad(bad)) => Err(self.login_failed(client, bad.0)),
+            Ok(identity) => {
+                self.sightings.got_in(stuffing, names, client, &identity.user, self.clock.mono());
+                Ok(identity)
+            }
+            Err(AuthError::Bad(bad)) => {
+                self.sightings.token_refused(stuffing, names, client, bad, token.expose());
+                Err(self.charge_login(client, bad.0))
+            }
             Err(AuthError::Unavailable(detail)) => {
                 Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
             }
@@ -449,6 +462,23 @@ impl Node {
         Some((Duration::from_millis(restriction.until.0.saturating_sub(now.0)), restriction.close))
     }
 
+    /// Whether the door is open to an address, whatever it brings: the fleet shuts it where tokens of many people are
+    /// tried.
+    ///
+    /// # Errors
+    /// `restricted`, with the exact time.
+    pub fn check_door(&self, ip: IpAddr) -> Result<(), Reject> {
+        let now = self.now_at_store();
+        match self.bans.shut(ip, now) {
+            Some(shut) => {
+                DoorShut::emit(&self.metrics);
+                let left = Duration::from_millis(shut.until.map_or(0, |until| until.0.saturating_sub(now.0)));
+                Err(Reject::new(Code::Restricted, "the fleet has shut its doors to the address").retry(left))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Whether penalties let a newcomer in: before anybody is known its address, then the user too.
     ///
     /// # Errors
@@ -475,6 +505,11 @@ impl Node {
     /// Charges a failed authentication to an address; the answer is the refusal to give.
     #[must_use]
     pub fn login_failed(&self, client: IpAddr, detail: &'static str) -> Reject {
+        self.sightings.refused(&self.rules.load().config.stuffing, client);
+        self.charge_login(client, detail)
+    }
+
+    fn charge_login(&self, client: IpAddr, detail: &'static str) -> Reject {
         self.addresses.login_failed(client, self.clock.nanos());
         self.penalties.charge_network(&self.rules.load().config.penalty, client, "failed login", penalty::LOGIN);
         Reject::new(Code::Unauthenticated, detail)

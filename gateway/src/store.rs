@@ -1,6 +1,5 @@
 //! Which store a node has: the embedded one, or the fleet's.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use portcullis_common::clock::Clock;
@@ -102,7 +101,11 @@ impl Closed {
             None => store.control(&self.trust),
         };
         let (bus, control) = (Arc::new(bus), Arc::new(control));
-        let stores = store.stores(Arc::<RedisBus>::clone(&bus), Arc::<RedisControl>::clone(&control));
+        let stores = store.stores(
+            Arc::<RedisBus>::clone(&bus),
+            Arc::<RedisControl>::clone(&control),
+            Arc::new(store.reports(&self.trust)),
+        );
         let watch = Some(Arc::new(RedisWatch::start(store, bus, control)) as Arc<dyn StoreWatch>);
         Ok(Opened { epoch: self.trust.issuer.epoch, stores, watch, sealer: self.trust.sealer })
     }
@@ -179,8 +182,7 @@ fn at_url(problem: String) -> StartError {
 /// Every problem, with its configuration path; never what is in a file.
 pub fn keys(config: &Config) -> Result<(RedisOptions, Keyring), StartError> {
     let options = RedisOptions::configured(&config.store, config.session.absolute_timeout);
-    let keyring = text(config.store.cluster_key_file.as_deref())
-        .and_then(|text| Keyring::parse(&text).map_err(|bad| bad.to_string()))
+    let keyring = Keyring::load(config.store.cluster_key_file.as_deref())
         .map_err(|problem| ("store.cluster_key_file".to_owned(), problem));
     match (options, keyring) {
         (Ok(options), Ok(keyring)) => Ok((options, keyring)),
@@ -188,9 +190,4 @@ pub fn keys(config: &Config) -> Result<(RedisOptions, Keyring), StartError> {
             Err(StartError::Config(options.err().into_iter().flatten().chain(keyring.err()).collect()))
         }
     }
-}
-
-fn text(file: Option<&Path>) -> Result<String, String> {
-    let file: PathBuf = file.ok_or("is missing")?.to_owned();
-    std::fs::read_to_string(file).map_err(|e| format!("cannot be read: {}", e.kind()))
 }

@@ -91,6 +91,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     let now = node.clock.wall();
     node.check_address(client.ip, now)?;
     node.check_reputation(client.ip, now)?;
+    node.check_door(client.ip)?;
     node.check_restriction(None, client.ip)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     node.vitals.may_admit()?;

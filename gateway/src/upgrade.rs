@@ -113,6 +113,7 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &mut Io, id: RequestI
     io.count_for(client.ip)?;
     node.check_address(client.ip, node.clock.wall())?;
     node.check_reputation(client.ip, node.clock.wall())?;
+    node.check_door(client.ip)?;
     node.check_restriction(None, client.ip)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
     let facts = facts::gather(&head, client, id, &node.rules.load().config).inspect_err(|reject| {

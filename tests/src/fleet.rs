@@ -256,7 +256,7 @@ impl Operator {
         };
         // the ledger is all that is used of these
         let unused = MemoryStore::new(clock, Box::new(StdRng::from_os_rng()));
-        let stores = store.stores(unused.bus, unused.control);
+        let stores = store.stores(unused.bus, unused.control, unused.reports);
         Self { control, stores, runtime }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use portcullis_common::store::StoreFault;
 use portcullis_tests::blocking::Raw;
 use portcullis_tests::coordinator::{Coordinator, command};
-use portcullis_tests::fleet::{Fleet, lives, open};
+use portcullis_tests::fleet::{CLUSTER_KEY, Fleet, lives, open};
 use portcullis_tests::gateway::Setup;
 use portcullis_tests::wait;
 use serde_json::json;
@@ -194,7 +194,8 @@ fn ask(arguments: &[&str], file: Option<&std::path::Path>) -> (Option<i32>, Stri
 
 fn of_a_fleet(url: &str) -> Setup {
     let store = format!("[store]\nurl = \"{url}\"\ncluster_key_file = \"c.key\"\nnaming_key_file = \"naming.key\"\n");
-    Setup::bare(&store).file("naming.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n")
+    let keys = Setup::bare(&store).file("naming.key", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n");
+    keys.file("c.key", CLUSTER_KEY)
 }
 
 #[test]
@@ -225,6 +226,13 @@ fn its_command_line_tells_what_is_wrong_with_its_part_of_the_configuration() {
         let (code, _, err) = ask(verb, Some(&key));
         assert_eq!((code, err.contains("store.naming_key_file")), (Some(64), true), "{verb:?}: {err}");
     }
+    // it is what shuts doors
+    let unsigned = of_a_fleet("redis://127.0.0.1:1").file("c.key", "short");
+    let (code, _, err) = ask(&["check-config"], Some(&unsigned.clone().write(dir.path())));
+    assert_eq!((code, err.contains("store.cluster_key_file")), (Some(64), true), "{err}");
+    let (code, _, err) =
+        ask(&["check-config"], Some(&unsigned.toml("[stuffing]\nenabled = false\n").write(dir.path())));
+    assert_eq!(code, Some(0), "{err}");
     let memory = Setup::bare("").write(dir.path());
     let (code, _, err) = ask(&["check-config"], Some(&memory));
     assert_eq!((code, err.contains("store.url")), (Some(64), true), "{err}");

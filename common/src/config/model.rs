@@ -55,6 +55,8 @@ pub struct Config {
     pub anomaly: Anomaly,
     /// What users and networks have on their account over the fleet.
     pub penalty: Penalty,
+    /// Tokens of many people tried from few places.
+    pub stuffing: Stuffing,
     /// Who is refused by file.
     pub bans: Bans,
     /// What others say about addresses.
@@ -663,6 +665,38 @@ pub struct Anomaly {
     pub disconnect: u32,
 }
 
+/// `[stuffing]`: from what on the fleet refuses newcomers of an address before it looks at their credentials. What counts
+/// is what came within [`Self::window`], over all nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stuffing {
+    /// Refused logins are gathered and judged (default true).
+    pub enabled: bool,
+    /// What would be shut out is counted and reported, and let in (default false).
+    pub dry_run: bool,
+    /// How long a refused login is remembered (default 2 min).
+    pub window: Duration,
+    /// Accounts whose tokens were refused from one address, from which on it is shut out (default 8).
+    pub accounts: u32,
+    /// Refused logins of one address, whosever, from which on it is (default 120).
+    pub refusals: u32,
+    /// Accounts whose tokens were refused from one IPv4 /24, from which on all of it is (default 40).
+    pub network_accounts: u32,
+    /// Addresses from which tokens of one account, or of one family of tokens, were refused, from which on each of them is
+    /// held against a quarter of the numbers above (default 12).
+    pub addresses: u32,
+    /// Each user who got in from an address in the last hour makes up for so many accounts and ten times as many refusals
+    /// (default 3).
+    pub per_user: u32,
+    /// How long an address is shut out the first time; each further time twice as long (default 5 min).
+    pub keep_out: Duration,
+    /// How long at most (default 1 h).
+    pub max_keep_out: Duration,
+    /// Addresses and networks that the fleet may shut out; beyond that it says so and waits (default 1,000 a minute).
+    pub budget: Rate,
+    /// Networks that never are.
+    pub never: Vec<IpNet>,
+}
+
 /// `[penalty]`: accounts of users and networks over the fleet. Evidence adds its weight, and a score halves every
 /// `half_life`.
 #[derive(Debug, Clone)]
@@ -767,6 +801,8 @@ pub struct Coordinator {
 pub struct CoordinatorConfig {
     /// Its own section.
     pub coordinator: Coordinator,
+    /// When the fleet shuts its doors to an address.
+    pub stuffing: Stuffing,
     /// Where shared state lives.
     pub store: Store,
     /// `session.absolute_timeout`: how long what a session has in the store must be kept.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::address::write_origin;
 use super::model::{
     Config, Coordinator, CoordinatorConfig, FeedRule, HtmlField, Issuer, KeySource, Limit, Log, MessageRule,
-    NamedLimit, OnLimit, OnStoreLoss, Penalty, RoomRule, Route, Store, StoreUrl, TlsMode, TlsVersion, UserReach,
+    NamedLimit, OnLimit, OnStoreLoss, Penalty, RoomRule, Route, Store, StoreUrl, Stuffing, TlsMode, TlsVersion,
+    UserReach,
 };
 use super::section::{ALGORITHMS, CONTROLS, HTML, LEAKS, PER, SCOPES, SIGNATURES};
 use super::unit::{write_duration, write_rate, write_size};
@@ -103,6 +104,7 @@ impl Config {
         page.plain("restrict", self.anomaly.restrict);
         page.plain("disconnect", self.anomaly.disconnect);
         penalty(&mut page, &self.penalty);
+        stuffing(&mut page, &self.stuffing);
         page.head("[bans]");
         page.maybe("file", self.bans.file.as_ref().map(|p| p.to_string_lossy()));
         self.feed.iter().for_each(|(name, rule)| feed(&mut page, name, rule));
@@ -127,6 +129,7 @@ impl CoordinatorConfig {
     pub fn to_toml(&self) -> String {
         let mut page = Page("# What the coordinator reads of the configuration; secrets are left out.\n".to_owned());
         coordinator(&mut page, &self.coordinator);
+        stuffing(&mut page, &self.stuffing);
         store(&mut page, &self.store);
         page.head("[session]");
         page.time("absolute_timeout", self.longest_session);
@@ -285,6 +288,22 @@ fn limits(page: &mut Page, config: &Config) {
         page.head(format_args!("[limit.{}]", quote(name)));
         named_limit(page, rule);
     }
+}
+
+fn stuffing(page: &mut Page, stuffing: &Stuffing) {
+    page.head("[stuffing]");
+    page.plain("enabled", stuffing.enabled);
+    page.plain("dry_run", stuffing.dry_run);
+    page.time("window", stuffing.window);
+    page.plain("accounts", stuffing.accounts);
+    page.plain("refusals", stuffing.refusals);
+    page.plain("network_accounts", stuffing.network_accounts);
+    page.plain("addresses", stuffing.addresses);
+    page.plain("per_user", stuffing.per_user);
+    page.time("keep_out", stuffing.keep_out);
+    page.time("max_keep_out", stuffing.max_keep_out);
+    page.text("budget", write_rate(stuffing.budget, false));
+    page.list("never", stuffing.never.iter().map(ToString::to_string));
 }
 
 fn penalty(page: &mut Page, penalty: &Penalty) {

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::StoreFuture;
+use super::leader::Fence;
 use crate::clock::UnixMs;
 use crate::ids::{NodeId, SessionId, UserId};
 
@@ -57,6 +58,16 @@ pub enum ControlEntry {
         /// Its live sessions end (4403) instead of being answered.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         close: bool,
+        /// For the audit, the log, and whoever asks why.
+        reason: String,
+    },
+    /// Nobody new from this network is let in until then, whatever they bring; whoever is in stays, and is answered. Of
+    /// several the newest counts. Stands beside restrictions of the same network.
+    Shut {
+        /// Which: an address, its /64 for IPv6, or more.
+        network: IpNet,
+        /// Until when (store time).
+        until: UnixMs,
         /// For the audit, the log, and whoever asks why.
         reason: String,
     },
@@ -127,6 +138,13 @@ pub trait ControlLog: Send + Sync {
     /// [`super::StoreFault::Full`] when the store is full of bans and revocations in force; nothing was appended. Events,
     /// restrictions and tombstones make room before that, the oldest first.
     fn append_all(&self, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId>;
+
+    /// The same in the name of a leader, if no later one has written.
+    ///
+    /// # Errors
+    /// As [`ControlLog::append_all`]; [`super::StoreFault::Fenced`] when a later term than `by` has written beside the log:
+    /// nothing was appended.
+    fn append_by(&self, by: Fence, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId>;
 
     /// Hands over what is kept, in order, and everything later, without a gap or a repetition; answers the last entry's
     /// place (`LogId(0)`: nothing was ever appended). The sink is held weakly nowhere: it lives as long as the store.

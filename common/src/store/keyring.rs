@@ -2,6 +2,7 @@
 //! signs, all verify: a new key goes in at the end of every node's file, then to the top, then the old one goes out.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -63,7 +64,17 @@ impl fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// Reads a key file. Empty lines and lines that begin with `#` are skipped.
+    /// Reads the key file of a configuration.
+    ///
+    /// # Errors
+    /// A sentence that says nothing of what is in it.
+    pub fn load(file: Option<&Path>) -> Result<Self, String> {
+        let file = file.ok_or("is missing")?;
+        let text = std::fs::read_to_string(file).map_err(|e| format!("cannot be read: {}", e.kind()))?;
+        Self::parse(&text).map_err(|bad| bad.to_string())
+    }
+
+    /// Reads a key file's text. Empty lines and lines that begin with `#` are skipped.
     ///
     /// # Errors
     /// The first line that is wrong.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::control::{ControlEntry, EVENT_KEPT, KICK_KEPT, LogId, Logged, REVOKE_KEPT, Target};
@@ -13,6 +14,7 @@ use crate::ids::UserId;
 enum Subject {
     Ban(Target),
     Restrict(Target),
+    Shut(IpNet),
     Revoke(UserId),
 }
 
@@ -59,16 +61,20 @@ fn subject(entry: &ControlEntry) -> Option<Subject> {
     match entry {
         ControlEntry::Ban { target, .. } | ControlEntry::Lift { target } => Some(Subject::Ban(target.clone())),
         ControlEntry::Restrict { target, .. } => Some(Subject::Restrict(target.clone())),
+        ControlEntry::Shut { network, .. } => Some(Subject::Shut(*network)),
         ControlEntry::Revoke { user, .. } => Some(Subject::Revoke(user.clone())),
         ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => None,
     }
 }
 
-/// The restriction that a lift ends too.
-fn restriction(entry: &ControlEntry) -> Option<Subject> {
+/// What a lift ends besides a ban: a restriction, and a door that is shut.
+fn ended(entry: &ControlEntry) -> [Option<Subject>; 2] {
     match entry {
-        ControlEntry::Lift { target } => Some(Subject::Restrict(target.clone())),
-        _ => None,
+        ControlEntry::Lift { target: Target::Network(network) } => {
+            [Some(Subject::Restrict(Target::Network(*network))), Some(Subject::Shut(*network))]
+        }
+        ControlEntry::Lift { target } => [Some(Subject::Restrict(target.clone())), None],
+        _ => [None, None],
     }
 }
 
@@ -85,8 +91,12 @@ impl Merged {
 
     /// The place of a lift that ends a restriction like `entry`, if it is the newer of the two.
     pub(super) fn lifted_by(&self, entry: &ControlEntry) -> Option<LogId> {
-        let ControlEntry::Restrict { target, .. } = entry else { return None };
-        let present = self.present(Some(&Subject::Ban(target.clone())));
+        let target = match entry {
+            ControlEntry::Restrict { target, .. } => target.clone(),
+            ControlEntry::Shut { network, .. } => Target::Network(*network),
+            _ => return None,
+        };
+        let present = self.present(Some(&Subject::Ban(target)));
         present.filter(|kept| matches!(kept.logged.entry, ControlEntry::Lift { .. })).map(|kept| kept.logged.id)
     }
 
@@ -96,9 +106,10 @@ impl Merged {
             return None;
         }
         let ban = self.present(subject(entry).as_ref()).filter(|kept| kept.weight != Weight::Event);
-        let both = [ban, self.present(restriction(entry).as_ref())].into_iter().flatten().map(|kept| kept.until);
+        let [restriction, shut] = ended(entry);
+        let all = [ban, self.present(restriction.as_ref()), self.present(shut.as_ref())];
         // what has no end ends last
-        let until = both.max_by_key(|until| (until.is_none(), *until));
+        let until = all.into_iter().flatten().map(|kept| kept.until).max_by_key(|until| (until.is_none(), *until));
         until.map(|until| Lifted { until })
     }
 
@@ -109,7 +120,9 @@ impl Merged {
             ControlEntry::Kick { .. } => Some((Some(logged.at.after(KICK_KEPT)), Weight::Event)),
             ControlEntry::Drain { .. } => Some(event),
             ControlEntry::Ban { until, .. } => Some((*until, Weight::State)),
-            ControlEntry::Restrict { until, .. } => Some((Some(*until), Weight::Restriction)),
+            ControlEntry::Restrict { until, .. } | ControlEntry::Shut { until, .. } => {
+                Some((Some(*until), Weight::Restriction))
+            }
             ControlEntry::Lift { .. } => {
                 let lifted = self.tombstone(&logged.entry).or(lifted);
                 Some(lifted.map_or(event, |lifted| (lifted.until, Weight::Tombstone)))
@@ -173,7 +186,8 @@ impl Merged {
             self.drop(id);
             gone(id);
         }
-        let ended = restriction(&logged.entry).and_then(|subject| self.newest.get(&subject).copied());
+        let ended = ended(&logged.entry).into_iter().flatten();
+        let ended: Vec<LogId> = ended.filter_map(|subject| self.newest.get(&subject).copied()).collect();
         for before in replaced.into_iter().chain(ended).filter(|before| *before != logged.id) {
             self.drop(before);
             gone(before);

@@ -38,6 +38,9 @@ pub mod limit;
 /// What users and networks have on their account.
 pub mod penalty;
 
+/// What nodes saw of refused logins.
+pub mod report;
+
 /// How a store is doing.
 pub mod watch;
 
@@ -104,6 +107,15 @@ pub struct Custody {
     pub leadership: Arc<dyn leader::Leadership>,
 }
 
+/// What judges refused logins over the fleet, for a coordinator.
+#[derive(Clone)]
+pub struct Judging {
+    /// What nodes saw of them.
+    pub reports: Arc<dyn report::Reports>,
+    /// Where whom to shut out is written.
+    pub control: Arc<dyn control::ControlLog>,
+}
+
 impl From<&Stores> for Custody {
     fn from(stores: &Stores) -> Self {
         Self {
@@ -139,6 +151,8 @@ pub struct Stores {
     pub limits: Arc<dyn limit::LimitCounts>,
     /// What users and networks have on their account.
     pub penalties: Arc<dyn penalty::Penalties>,
+    /// What nodes saw of refused logins.
+    pub reports: Arc<dyn report::Reports>,
     /// What dead nodes leave behind.
     pub remains: Arc<dyn leader::Remains>,
     /// Which coordinator leads.

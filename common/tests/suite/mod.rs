@@ -40,7 +40,7 @@ async fn process(url: &str, options: RedisOptions) -> Stores {
     let sealer = Sealer::new("blue", Arc::new(keys));
     let trust = Trust { sealer, issuer, clock: Arc::new(SystemClock::default()) };
     let bus = store.bus(&trust, Box::new(StdRng::from_os_rng())).expect("the first bus");
-    store.stores(Arc::new(bus), Arc::new(store.control(&trust)))
+    store.stores(Arc::new(bus), Arc::new(store.control(&trust)), Arc::new(store.reports(&trust)))
 }
 
 /// A store whose server can be emptied, or given a copy that another server made: its keys as they were, with the other

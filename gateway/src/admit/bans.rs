@@ -46,6 +46,9 @@ struct Inner {
     restricted_users: Kind<UserId>,
     /// By [`network_of`].
     restricted_networks: Kind<IpNet>,
+    shut: Kind<IpNet>,
+    /// Those of `shut`, to find them by an address.
+    doors: NetworkSet,
 }
 
 /// Bans and revocations that this node knows of.
@@ -74,6 +77,8 @@ impl BanTable {
             prefixes: NetworkSet::default(),
             restricted_users: Kind::new(room),
             restricted_networks: Kind::new(room),
+            shut: Kind::new(room),
+            doors: NetworkSet::default(),
         };
         Self { inner: RwLock::new(inner), token_life }
     }
@@ -118,6 +123,10 @@ impl BanTable {
             ControlEntry::Restrict { target, until, close, reason } => {
                 let (until, reason) = (*until, Some(Arc::from(reason.as_str())));
                 inner.restrict(target, Entry { until, ends: until, stamp, lifted: false, close: *close, reason });
+            }
+            ControlEntry::Shut { network, until, reason } => {
+                let (until, reason) = (*until, Some(Arc::from(reason.as_str())));
+                inner.shut(*network, Entry { until, ends: until, stamp, lifted: false, close: false, reason });
             }
             ControlEntry::Lift { target } => inner.lift(target, stamp),
             ControlEntry::Revoke { user, issued_until } => {
@@ -183,6 +192,26 @@ impl BanTable {
         let of_network = ip.and_then(|ip| inner.restricted_networks.entries.get(&network_of(ip)));
         let both = [of_user, of_network].into_iter().flatten().filter(|e| e.in_force(now));
         both.map(Restriction::of).reduce(Restriction::and)
+    }
+
+    /// The door that is shut to an address: of several networks around it the widest.
+    #[must_use]
+    pub fn shut(&self, ip: IpAddr, now: UnixMs) -> Option<Listed> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        inner.doors.any(ip.to_canonical(), |network| {
+            let entry = inner.shut.entries.get(&network).filter(|e| e.in_force(now));
+            found = entry.map(|entry| Listed::of(Target::Network(network), entry));
+            found.is_some()
+        });
+        found
+    }
+
+    /// Doors that are shut. Cost: a look at each.
+    #[must_use]
+    pub fn doors_shut(&self, now: UnixMs) -> usize {
+        let i = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        i.shut.entries.values().filter(|e| e.in_force(now)).count()
     }
 
     /// Whether a ban of exactly this target is in force.
@@ -368,6 +397,15 @@ impl Inner {
         }
     }
 
+    fn shut(&mut self, network: IpNet, entry: Entry) {
+        let network = canonical(network);
+        self.doors.insert(network);
+        let doors = &mut self.doors;
+        self.shut.put(network, entry, |gone| {
+            doors.remove(*gone);
+        });
+    }
+
     fn lift(&mut self, target: &Target, stamp: (UnixMs, LogId)) {
         match target {
             Target::User(user) => {
@@ -382,6 +420,10 @@ impl Inner {
                     prefixes.remove(*gone);
                 });
                 self.restricted_networks.lift(&network, stamp, |_| {});
+                let doors = &mut self.doors;
+                self.shut.lift(&network, stamp, |gone| {
+                    doors.remove(*gone);
+                });
             }
         }
     }

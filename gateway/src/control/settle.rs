@@ -105,6 +105,7 @@ impl ControlSink for Follower {
             ControlEntry::Revoke { .. }
             | ControlEntry::Lift { .. }
             | ControlEntry::Restrict { .. }
+            | ControlEntry::Shut { .. }
             | ControlEntry::Drain { .. } => Some(0),
         };
         self.pending.brought(&logged.entry);

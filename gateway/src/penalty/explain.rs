@@ -38,6 +38,7 @@ pub fn policy(node: &Node) -> Value {
         "delay": millis(penalty.delay),
         "max_delay": millis(penalty.max_delay),
         "restricted": node.bans.restricted(node.now_at_store()),
+        "doors_shut": node.bans.doors_shut(node.now_at_store()),
         "bans": node.bans.len(),
         "auto_bans_left": node.penalties.bans_left(penalty, node.clock.nanos()),
         "waiting": node.pending.len(),
@@ -77,9 +78,13 @@ fn holds(node: &Node, subject: &Subject, now: UnixMs) -> Value {
         let (_, target) = portcullis_common::control::command::target_words(&ban.target);
         json!({"target": target, "until": ban.until.map(|u| u.0), "since": ban.since.0, "reason": ban.reason.as_deref()})
     });
+    let shut = ip.and_then(|ip| node.bans.shut(ip, now)).map(|shut| {
+        let (_, network) = portcullis_common::control::command::target_words(&shut.target);
+        json!({"network": network, "until": shut.until.map(|u| u.0), "since": shut.since.0, "reason": shut.reason.as_deref()})
+    });
     // feeds end by the clock of whoever compiled them, not by the store's
     let feeds = ip.map(|ip| node.rules.load().feeds.explain(ip, node.clock.wall()));
-    json!({"now": now.0, "restricted": restricted, "banned": banned, "feeds": feeds})
+    json!({"now": now.0, "restricted": restricted, "shut": shut, "banned": banned, "feeds": feeds})
 }
 
 fn account(statement: &Statement, ladder: &Ladder, now: UnixMs) -> Value {

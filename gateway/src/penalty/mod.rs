@@ -36,6 +36,9 @@ mod shadow;
 /// From tallies to steps.
 pub mod flush;
 
+/// What is told to whoever judges logins over the fleet.
+pub mod sightings;
+
 /// What an operator asks about it.
 pub mod explain;
 

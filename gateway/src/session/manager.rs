@@ -232,6 +232,8 @@ impl Estate {
             | ControlEntry::Lift { target } => {
                 tell(&self.sessions(target), &Stop::Recheck);
             }
+            // it is about newcomers
+            ControlEntry::Shut { .. } => {}
             ControlEntry::Revoke { user, .. } => tell(&self.registry.of_user(user), &Stop::Recheck),
             ControlEntry::Drain { node } => {
                 if *node == self.node {

@@ -48,6 +48,9 @@ mod feed;
 /// `[penalty]`
 mod penalty;
 
+/// `[stuffing]`
+mod stuffing;
+
 /// Every top-level key.
 pub(super) const SECTIONS: &[&str] = &[
     "node",
@@ -68,6 +71,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "leaks",
     "anomaly",
     "penalty",
+    "stuffing",
     "bans",
     "feed",
     "log",
@@ -103,6 +107,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         signatures: pipeline::signatures(root.child("signatures"), files),
         leaks: pipeline::leaks(root.child("leaks"), files),
         anomaly: pipeline::anomaly(root.child("anomaly")),
+        stuffing: stuffing::stuffing(root.child("stuffing")),
         bans: bans::bans(root.child("bans"), files),
         feed: feed::feeds(&mut root, files, &penalty),
         penalty,
@@ -123,6 +128,7 @@ pub(super) fn read_coordinator(mut root: Section<'_>, files: Files<'_>, host: &s
     }
     let config = CoordinatorConfig {
         coordinator: process::coordinator(root.child("coordinator"), host),
+        stuffing: stuffing::stuffing(root.child("stuffing")),
         store: store::store(root.child("store"), files),
         longest_session: session::session(root.child("session")).absolute_timeout,
         log: process::log(root.child("log")),

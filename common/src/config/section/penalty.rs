@@ -1,22 +1,14 @@
 //! `[penalty]`: what users and networks have on their account over the fleet, and what it leads to.
 
-use std::net::IpAddr;
-
 use config::Value;
-use ipnet::IpNet;
 
 use super::super::model::{Penalty, Rate};
 use super::super::read::Section;
 use super::super::unit::{duration, rate};
 use super::super::value::{boolean, integer, text};
+use super::stuffing::network;
 use super::{DAY, HOUR, once, secs};
 use crate::ids::UserId;
-
-fn network(value: &Value) -> Result<IpNet, String> {
-    let text = text(value)?;
-    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| "is neither an address nor a network".to_owned())
-}
 
 fn user(value: &Value) -> Result<UserId, String> {
     UserId::parse(text(value)?).map_err(|bad| format!("is not a user id: it {bad}"))

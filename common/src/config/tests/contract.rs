@@ -102,6 +102,19 @@ ban_for = "8s"
 auto_bans = "3/h"
 never_ban = ["10.0.0.0/8", "::1/128"]
 never_ban_users = ["a", "b"]
+[stuffing]
+enabled = false
+dry_run = true
+window = "90s"
+accounts = 7
+refusals = 11
+network_accounts = 9
+addresses = 5
+per_user = 2
+keep_out = "2s"
+max_keep_out = "5s"
+budget = "3/h"
+never = ["10.0.0.0/8"]
 [bans]
 file = "bans.txt"
 [feed."drop.v4"]

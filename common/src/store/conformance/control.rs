@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use super::{Fixture, Step, checks, node, user};
 use crate::clock::UnixMs;
 use crate::ids::SessionId;
+use crate::store::StoreFault;
 use crate::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
+use crate::store::leader::Fence;
 
 checks![
     a_follower_gets_everything_that_is_appended_in_order,
@@ -21,6 +23,8 @@ checks![
     several_are_appended_with_nothing_between_them,
     a_restriction_stands_beside_a_ban_the_newest_counts_and_it_ends,
     a_lift_ends_ban_and_restriction_and_outlives_both,
+    a_shut_door_stands_beside_a_restriction_the_newest_counts_and_a_lift_ends_both,
+    what_an_old_leader_appends_is_refused_and_not_there,
     concurrent_appends_reach_all_followers_in_one_order,
     ; long:
     drains_are_kept_for_a_minute_and_kicks_as_long_as_a_session_can_be_resumed,
@@ -251,6 +255,44 @@ async fn a_lift_ends_ban_and_restriction_and_outlives_both(f: Fixture) {
     assert_eq!(f.told().await[1..], [lift("a")], "whoever still has the restriction must hear of it");
     f.advance(700).await;
     assert!(f.told().await[1..].is_empty());
+}
+
+fn shut(until: u64) -> ControlEntry {
+    let network = "192.0.2.0/24".parse().unwrap();
+    ControlEntry::Shut { network, until: UnixMs(until), reason: "test".to_owned() }
+}
+
+async fn a_shut_door_stands_beside_a_restriction_the_newest_counts_and_a_lift_ends_both(f: Fixture) {
+    let now = f.store_time().await.0;
+    let network = || Target::Network("192.0.2.0/24".parse().unwrap());
+    let restrict = ControlEntry::Restrict {
+        target: network(),
+        until: UnixMs(now + 60_000),
+        close: false,
+        reason: "test".to_owned(),
+    };
+    f.append(restrict.clone()).await;
+    f.append(shut(now + 60_000)).await;
+    f.append(shut(now + 600)).await;
+    assert_eq!(f.told().await[1..], [restrict.clone(), shut(now + 600)]);
+    f.advance(700).await;
+    assert_eq!(f.told().await[1..], [restrict], "it ends by itself");
+    f.append(shut(now + 60_000)).await;
+    f.append(ControlEntry::Lift { target: network() }).await;
+    assert_eq!(f.told().await[1..], [ControlEntry::Lift { target: network() }]);
+}
+
+async fn what_an_old_leader_appends_is_refused_and_not_there(f: Fixture) {
+    let control = &f.stores.control;
+    control.append_by(Fence(3), vec![ban("a", None), ban("b", None)]).await.unwrap();
+    control.append_by(Fence(3), vec![ban("c", None)]).await.unwrap();
+    f.stores.leadership.proclaim(Fence(4)).await.unwrap();
+    assert!(matches!(control.append_by(Fence(3), vec![ban("d", None)]).await, Err(StoreFault::Fenced)));
+    control.append(ban("e", None)).await.unwrap();
+    control.append_by(Fence(5), vec![ban("f", None)]).await.unwrap();
+    assert!(matches!(f.stores.leadership.proclaim(Fence(4)).await, Err(StoreFault::Fenced)), "it was proclaimed so");
+    let bans: Vec<_> = ["a", "b", "c", "e", "f"].map(|who| ban(who, None)).into();
+    assert_eq!(f.told().await, bans);
 }
 
 async fn concurrent_appends_reach_all_followers_in_one_order(f: Fixture) {

@@ -33,6 +33,7 @@ mod lease;
 mod limit;
 mod penalty;
 mod presence;
+mod report;
 mod session;
 mod session_race;
 mod session_resume;
@@ -117,7 +118,7 @@ use checks;
 
 /// Every check of every role.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
-    let roles: [(&str, &'static [Check]); 14] = [
+    let roles: [(&str, &'static [Check]); 15] = [
         ("session", session::CHECKS),
         ("session_resume", session_resume::CHECKS),
         ("session_race", session_race::CHECKS),
@@ -132,6 +133,7 @@ pub fn all() -> impl Iterator<Item = (&'static str, &'static Check)> {
         ("ticket", ticket::CHECKS),
         ("limit", limit::CHECKS),
         ("penalty", penalty::CHECKS),
+        ("report", report::CHECKS),
     ];
     roles.into_iter().flat_map(|(role, checks)| checks.iter().map(move |check| (role, check)))
 }

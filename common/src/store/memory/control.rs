@@ -2,10 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
+use super::leader::MemoryLeadership;
 use super::shard::lock;
 use super::{Bounds, ready};
 use crate::clock::{Clock, UnixMs};
 use crate::store::control::{ControlEntry, ControlLog, ControlSink, LogId, Logged};
+use crate::store::leader::Fence;
 use crate::store::merge::Merged;
 use crate::store::{StoreFault, StoreFuture};
 
@@ -23,11 +25,13 @@ pub(super) struct MemoryControl {
     log: Mutex<Log>,
     entries: usize,
     sinks: usize,
+    leadership: Arc<MemoryLeadership>,
 }
 
 impl MemoryControl {
-    pub(super) fn new(clock: Arc<dyn Clock>, bounds: Bounds) -> Self {
-        Self { clock, log: Mutex::default(), entries: bounds.control_entries, sinks: bounds.control_sinks }
+    pub(super) fn new(clock: Arc<dyn Clock>, bounds: Bounds, leadership: Arc<MemoryLeadership>) -> Self {
+        let (entries, sinks) = (bounds.control_entries, bounds.control_sinks);
+        Self { clock, log: Mutex::default(), entries, sinks, leadership }
     }
 }
 
@@ -59,6 +63,11 @@ impl Log {
 impl ControlLog for MemoryControl {
     fn append_all(&self, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId> {
         ready(lock(&self.log).append_all(entries, self.clock.wall(), self.entries))
+    }
+
+    fn append_by(&self, by: Fence, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId> {
+        let append = || lock(&self.log).append_all(entries, self.clock.wall(), self.entries);
+        ready(self.leadership.fenced(Some(by), append).and_then(|appended| appended))
     }
 
     fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId> {

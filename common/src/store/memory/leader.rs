@@ -46,7 +46,7 @@ impl MemoryLeadership {
     }
 
     /// Writes in the name of a leader, if no later one has written, or of a node.
-    fn fenced<T>(&self, by: Option<Fence>, write: impl FnOnce() -> T) -> Result<T, StoreFault> {
+    pub(super) fn fenced<T>(&self, by: Option<Fence>, write: impl FnOnce() -> T) -> Result<T, StoreFault> {
         let mut state = lock(&self.state);
         if let Some(Fence(term)) = by {
             if state.fence > term {

@@ -56,6 +56,9 @@ mod limit;
 /// Penalties.
 mod penalty;
 
+/// What nodes saw of refused logins.
+pub(super) mod report;
+
 /// Which coordinator leads, and what dead lives leave behind.
 mod leader;
 
@@ -158,6 +161,7 @@ pub struct MemoryWorld {
     bus: Arc<bus::MemoryBus>,
     control: Arc<control::MemoryControl>,
     leadership: Arc<leader::MemoryLeadership>,
+    reports: Arc<report::MemoryReports>,
     commands: Arc<command::MemoryCommands>,
 }
 
@@ -166,12 +170,15 @@ impl MemoryWorld {
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, mut rng: Box<dyn RngCore + Send>, bounds: Bounds) -> Self {
         let nonces = Box::new(StdRng::seed_from_u64(rng.next_u64()));
+        let mut names = [0; 32];
+        rng.fill_bytes(&mut names);
         let ledger = Arc::new(session::AllSlots::new(Arc::clone(&clock), bounds));
         let presence = Arc::new(presence::AllRooms::new(bounds));
         let tickets = Arc::new(ticket::AllTickets::new(Arc::clone(&clock), bounds));
         let limits = Arc::new(limit::AllCounts::new(Arc::clone(&clock), bounds.limit_counts));
         let penalties = Arc::new(penalty::AllAccounts::new(Arc::clone(&clock), bounds));
         let leases = Arc::new(lease::MemoryLeases::new(Arc::clone(&clock), bounds.nodes));
+        let leadership = Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock)));
         let bus = Arc::new(bus::MemoryBus::new(Arc::clone(&clock), rng, bounds));
         let parts: Vec<Arc<dyn era::Part>> = vec![
             Arc::<bus::MemoryBus>::clone(&bus),
@@ -189,8 +196,9 @@ impl MemoryWorld {
             limits,
             penalties,
             bus,
-            control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds)),
-            leadership: Arc::new(leader::MemoryLeadership::new(Arc::clone(&clock))),
+            control: Arc::new(control::MemoryControl::new(Arc::clone(&clock), bounds, Arc::clone(&leadership))),
+            leadership,
+            reports: Arc::new(report::MemoryReports::new(Arc::clone(&clock), names)),
             commands: Arc::new(command::MemoryCommands::new(clock, bounds)),
         }
     }
@@ -225,6 +233,7 @@ impl MemoryWorld {
             tickets: Arc::new(ticket::MemoryTickets::new(Arc::clone(&self.tickets), Arc::clone(&eras))),
             limits: Arc::new(limit::MemoryCounts::new(Arc::clone(&self.limits), Arc::clone(&eras))),
             penalties: Arc::new(penalty::MemoryPenalties::new(Arc::clone(&self.penalties), Arc::clone(&eras))),
+            reports: Arc::<report::MemoryReports>::clone(&self.reports),
             remains: Arc::new(remains),
             leadership: Arc::<leader::MemoryLeadership>::clone(&self.leadership),
         };

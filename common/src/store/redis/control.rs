@@ -25,6 +25,7 @@ use super::snapshot::Pointer;
 use super::trust::Trust;
 use crate::clock::{Mono, UnixMs};
 use crate::store::control::{ControlEntry, ControlLog, ControlSink, LogId};
+use crate::store::leader::Fence;
 use crate::store::record::{Header, Refused};
 use crate::store::{StoreFault, StoreFuture};
 
@@ -36,6 +37,12 @@ static HEAD: LazyLock<Script> = LazyLock::new(|| {
 });
 static APPEND: LazyLock<Script> = LazyLock::new(|| {
     Script::new(Does::Grows, &[include_str!("lua/control.lua"), include_str!("lua/control_append.lua")])
+});
+
+static APPEND_FENCED: LazyLock<Script> = LazyLock::new(|| {
+    // the term stands behind the entries
+    let fence = concat!(include_str!("lua/fence.lua"), "fence(KEYS[4], table.remove(ARGV))");
+    Script::new(Does::Grows, &[fence, include_str!("lua/control.lua"), include_str!("lua/control_append.lua")])
 });
 
 /// The store's time, the last entry's place, and which log of which server that is.
@@ -89,6 +96,8 @@ pub(super) struct Keys {
     pub(super) pointer: String,
     /// Who writes the next one.
     pub(super) turn: String,
+    /// Which leader wrote last beside it.
+    pub(super) fence: String,
 }
 
 impl Keys {
@@ -98,6 +107,7 @@ impl Keys {
             life: place.shared(Kind::ControlLife),
             pointer: place.shared(Kind::ControlSnapshot),
             turn: place.shared(Kind::ControlTurn),
+            fence: place.shared(Kind::Fence),
         }
     }
 
@@ -184,7 +194,7 @@ impl Shared {
         }
     }
 
-    async fn append(&self, entries: Vec<ControlEntry>) -> Result<LogId, StoreFault> {
+    async fn append(&self, by: Option<Fence>, entries: Vec<ControlEntry>) -> Result<LogId, StoreFault> {
         let mut sequence = self.sequence.lock().await;
         let head = self.head().await?;
         self.reached(LogId(0)).await?;
@@ -196,15 +206,26 @@ impl Shared {
             let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
             all.push(self.known.trust.sealer.seal(self.known.stream().as_bytes(), &header, &body));
         }
-        self.write(all.iter().map(Vec::as_slice)).await
+        self.write_by(by, all.iter().map(Vec::as_slice)).await
     }
 
     /// All or none, in this order.
     pub(super) async fn write(&self, sealed: impl Iterator<Item = &[u8]>) -> Result<LogId, StoreFault> {
+        self.write_by(None, sealed).await
+    }
+
+    async fn write_by(&self, by: Option<Fence>, sealed: impl Iterator<Item = &[u8]>) -> Result<LogId, StoreFault> {
         // one of its kind, should the log be new
         let life = format!("{}-{}", self.known.trust.issuer.epoch, self.known.trust.clock.nanos());
         let args = sealed.fold(Args::new().with(MOST).with(life), Args::with);
-        let id: u64 = APPEND.run(&self.base.link, &self.keys.of_scripts(), &args).await?;
+        let id: u64 = match by {
+            None => APPEND.run(&self.base.link, &self.keys.of_scripts(), &args).await?,
+            Some(Fence(term)) => {
+                let [stream, of_log, pointer] = self.keys.of_scripts();
+                let keys = [stream, of_log, pointer, self.keys.fence.clone()];
+                APPEND_FENCED.run(&self.base.link, &keys, &args.with(term)).await?
+            }
+        };
         if id == 0 { Err(StoreFault::Full("control log")) } else { Ok(LogId(id)) }
     }
 }
@@ -259,7 +280,11 @@ impl Known {
 
 impl ControlLog for RedisControl {
     fn append_all(&self, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId> {
-        Box::pin(self.0.append(entries))
+        Box::pin(self.0.append(None, entries))
+    }
+
+    fn append_by(&self, by: Fence, entries: Vec<ControlEntry>) -> StoreFuture<'_, LogId> {
+        Box::pin(self.0.append(Some(by), entries))
     }
 
     fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId> {

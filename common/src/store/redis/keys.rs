@@ -15,6 +15,7 @@ use crate::ids::{NodeEpoch, NodeId, RoomName, UserId};
 use crate::store::bus::Dedupe;
 use crate::store::era::Era;
 use crate::store::limit::LimitKey;
+use crate::stuffing::Mark;
 
 /// How many partitions there are.
 pub(super) const PARTITIONS: u16 = 256;
@@ -80,6 +81,8 @@ pub(super) enum Kind {
     Penalty,
     /// Hash, the fleet: the era, and its members that are waited for. No TTL.
     FleetEra,
+    /// Stream, the fleet: what nodes saw of refused logins.
+    Reports,
     /// String, one count of a limit: its theoretical arrival time.
     Limit,
 }
@@ -116,6 +119,7 @@ impl Kind {
             Self::Era => "era",
             Self::Penalty => "penalty",
             Self::FleetEra => "fleet-era",
+            Self::Reports => "reports",
             Self::Limit => "limit",
         }
     }
@@ -148,6 +152,7 @@ enum Domain {
     Node = 16,
     Once = 17,
     Network = 18,
+    Mark = 19,
 }
 
 /// A keyed hash in 32 hexadecimal digits: 128 bits.
@@ -214,6 +219,15 @@ impl Keys {
 
     pub(super) fn ticket(&self, ticket: &[u8; 32]) -> Place<'_> {
         self.place(Domain::Ticket, ticket)
+    }
+
+    /// A short name for what a client said, where nothing is looked up by it. The words do not hold the byte 0.
+    pub(super) fn mark(&self, words: &[&str]) -> Mark {
+        let mut hasher = blake3::Hasher::new_keyed(&self.naming);
+        hasher.update(&[Domain::Mark as u8]).update(words.join("\0").as_bytes());
+        let mut first = [0; 8];
+        hasher.finalize_xof().fill(&mut first);
+        Mark(u64::from_be_bytes(first))
     }
 
     /// A count of a limit.

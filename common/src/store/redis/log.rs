@@ -213,7 +213,7 @@ fn is_over(logged: &Logged, now: UnixMs) -> bool {
     match &logged.entry {
         ControlEntry::Kick { .. } => logged.at.after(KICK_KEPT) <= now,
         ControlEntry::Drain { .. } => logged.at.after(EVENT_KEPT) <= now,
-        ControlEntry::Restrict { until, .. } => *until <= now,
+        ControlEntry::Restrict { until, .. } | ControlEntry::Shut { until, .. } => *until <= now,
         ControlEntry::Ban { until, .. } => until.is_some_and(|until| until <= now),
         // a lift may end a ban that is still in force somewhere, and neither does harm
         ControlEntry::Lift { .. } | ControlEntry::Revoke { .. } => false,

@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 
 use super::bus::Bus;
 use super::control::ControlLog;
-use super::{Custody, Stores};
+use super::report::Reports;
+use super::{Custody, Judging, Stores};
 
 /// Names of keys.
 mod keys;
@@ -90,6 +91,9 @@ mod limit;
 /// Penalties.
 mod penalty;
 
+/// What nodes saw of refused logins.
+mod report;
+
 /// What was refused, lost and mended.
 mod counts;
 
@@ -157,6 +161,7 @@ pub use health::LinkState;
 pub use keys::BadPrefix;
 pub use observe::RedisWatch;
 pub use options::{ConnectFault, Login, RedisOptions};
+pub use report::RedisReports;
 pub use trust::Trust;
 
 /// What every role works with.
@@ -220,9 +225,9 @@ impl RedisStore {
         RedisControl::start(Arc::clone(&self.base), trust, Some(Arc::new(copy)))
     }
 
-    /// Every role, over this connection; the bus and the control log are the caller's.
+    /// Every role, over this connection; the bus, the control log and the reports are the caller's.
     #[must_use]
-    pub fn stores(&self, bus: Arc<dyn Bus>, control: Arc<dyn ControlLog>) -> Stores {
+    pub fn stores(&self, bus: Arc<dyn Bus>, control: Arc<dyn ControlLog>, reports: Arc<dyn Reports>) -> Stores {
         let commands = Arc::new(command::RedisCommands::new(Arc::clone(&self.base)));
         Stores {
             commands: Arc::clone(&commands) as _,
@@ -235,6 +240,7 @@ impl RedisStore {
             control,
             tickets: Arc::new(ticket::RedisTickets::new(Arc::clone(&self.base))),
             limits: Arc::new(limit::RedisCounts::new(Arc::clone(&self.base))),
+            reports,
             penalties: Arc::new(penalty::RedisPenalties::new(Arc::clone(&self.base))),
             remains: Arc::new(remains::RedisRemains::new(Arc::clone(&self.base))),
             leadership: Arc::new(leader::RedisLeadership::new(Arc::clone(&self.base))),
@@ -249,6 +255,12 @@ impl RedisStore {
             remains: Arc::new(remains::RedisRemains::new(Arc::clone(&self.base))),
             leadership: Arc::new(leader::RedisLeadership::new(Arc::clone(&self.base))),
         }
+    }
+
+    /// What judges refused logins, over this connection; its control log reads on the present runtime.
+    #[must_use]
+    pub fn judging(&self, trust: &Trust) -> Judging {
+        Judging { reports: Arc::new(self.reports(trust)), control: Arc::new(self.control(trust)) }
     }
 
     /// Whether the store answers, now and from now on.

@@ -17,6 +17,9 @@ mod json;
 /// What the claims have to say.
 mod claims;
 
+/// What a refused token claims.
+pub mod claimed;
+
 /// Limits that a token carries.
 pub mod carried;
 
@@ -174,7 +177,7 @@ impl Verifier {
         };
         match verdict {
             Verdict::Good => Ok(claims::read(&payload, &issuer.rules, self.clock.wall())?),
-            Verdict::Forged => Err(BadToken("the signature is not the issuer's").into()),
+            Verdict::Forged => Err(BadToken::FORGED.into()),
             Verdict::UnknownKey => Err(BadToken("the key is not one of the issuer's").into()),
             Verdict::Ambiguous => Err(BadToken("the token does not say which key it means").into()),
         }

@@ -180,6 +180,34 @@ fn restrictions_are_found_by_user_and_by_the_network_of_an_address_and_are_no_ba
 }
 
 #[test]
+fn doors_are_shut_to_newcomers_of_any_network_and_to_nobody_else() {
+    let table = BanTable::new(DAY);
+    let shut = |id, network: &str, until| {
+        let network = network.parse().unwrap();
+        at(&table, id, id, ControlEntry::Shut { network, until: UnixMs(until), reason: format!("why {id}") });
+    };
+    let found =
+        |ip: &str, now| table.shut(ip.parse().unwrap(), UnixMs(now)).map(|shut| shut.reason.unwrap().to_string());
+    shut(1, "192.0.2.7/32", 100);
+    shut(2, "198.51.100.0/24", 200);
+    shut(3, "2001:db8:1:2::/64", 200);
+    at(&table, 4, 4, restrict(net("192.0.2.7/32"), 500, false));
+    assert_eq!(found("::ffff:192.0.2.7", 99).as_deref(), Some("why 1"));
+    assert_eq!(found("192.0.2.7", 100), None);
+    assert_eq!(found("192.0.2.8", 0), None);
+    assert_eq!(found("198.51.100.255", 199).as_deref(), Some("why 2"));
+    assert_eq!(found("2001:db8:1:2:9::9", 0).as_deref(), Some("why 3"));
+    assert_eq!((table.doors_shut(UnixMs(150)), table.restricted(UnixMs(150))), (2, 1));
+    let address = "198.51.100.1".parse().unwrap();
+    assert!(table.restriction(None, Some(address), UnixMs(0)).is_none() && !banned_at(&table, "198.51.100.1", 0));
+    at(&table, 5, 50, ControlEntry::Lift { target: net("198.51.100.0/24") });
+    assert_eq!(found("198.51.100.1", 60), None, "a lift opens it");
+    shut(6, "198.51.100.0/24", 300);
+    at(&table, 7, 5, ControlEntry::Lift { target: net("192.0.2.7/32") });
+    assert_eq!(table.restriction(None, "192.0.2.7".parse().ok(), UnixMs(10)), None);
+}
+
+#[test]
 fn what_the_log_has_not_brought_yet_holds_and_whatever_it_brings_takes_its_place() {
     let table = BanTable::new(DAY);
     let ada = || Target::User(user("ada"));

@@ -148,6 +148,7 @@ pub(in crate::admit) fn config() -> Config {
         leaks: Leaks { default: LeakUse::Off, builtin: true, file: None },
         anomaly: Anomaly { half_life: Duration::from_secs(60), restrict: 100, disconnect: 250 },
         penalty: penalty(),
+        stuffing: Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap().stuffing,
         bans: Bans::default(),
         feed: std::collections::BTreeMap::new(),
         pipeline: Pipeline { dry_run: portcullis_common::stage::Stages::NONE },
