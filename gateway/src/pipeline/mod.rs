@@ -52,6 +52,9 @@ pub mod schema;
 /// Percent-encoding, once for all stages.
 pub mod percent;
 
+/// Patterns that prove themselves.
+mod examples;
+
 /// Whether the payload looks like an attack.
 pub mod signature;
 

@@ -5,10 +5,11 @@ use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use portcullis_common::config::model::Leaks;
-use regex::{Regex, RegexBuilder, RegexSet, RegexSetBuilder};
+use regex::{Regex, RegexSet, RegexSetBuilder};
 use serde::Deserialize;
 
 use super::card;
+use crate::pipeline::examples::{self, Sources};
 
 /// The product's own.
 const BUILTIN: &str = include_str!("builtin.toml");
@@ -16,9 +17,7 @@ const BUILTIN: &str = include_str!("builtin.toml");
 /// Patterns at most, both files together.
 pub const MOST: usize = 256;
 
-/// What one pattern may take, in bytes, compiled and while it runs.
-const PATTERN: usize = 1 << 20;
-/// The same for the set of all of them.
+/// What the set of all patterns may take, in bytes, compiled and while it runs.
 const SET: usize = 16 << 20;
 
 #[derive(Deserialize)]
@@ -99,13 +98,9 @@ impl Book {
     /// # Errors
     /// What is wrong: the key path and a sentence each, with the leak's id.
     pub fn compile(config: &Leaks) -> Result<Self, Vec<(String, String)>> {
-        let at = |key: &'static str| move |all: Vec<String>| all.into_iter().map(|why| (key.to_owned(), why)).collect();
-        let Some(file) = &config.file else {
-            return if config.builtin { OWN.clone().map_err(at("leaks.builtin")) } else { Ok(Self::default()) };
-        };
-        let mut written = if config.builtin { parse(BUILTIN).unwrap_or_default() } else { Vec::new() };
-        written.extend(parse(&file.text).map_err(|why| vec![("leaks.file".to_owned(), why)])?);
-        Self::of(written).map_err(at("leaks.file"))
+        let file = config.file.as_ref().map(|file| &*file.text);
+        let sources = Sources { section: "leaks", builtin: config.builtin, file };
+        sources.compile(&OWN, || parse(BUILTIN), parse, Self::of)
     }
 
     fn of(written: Vec<Written>) -> Result<Self, Vec<String>> {
@@ -130,15 +125,14 @@ impl Book {
             Ok(set) => Some(set).filter(|set| !set.is_empty()),
             Err(_) => return Err(vec!["all patterns together take too much memory".to_owned()]),
         };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
         let book = Self(Arc::new(pages));
         for (n, one) in written.iter().enumerate() {
-            let finds = |text: &&String| book.find(text).iter().any(|found| found.leak == n);
-            let missed = one.hits.iter().filter(|text| !finds(text)).count();
-            let wrong = one.misses.iter().filter(finds).count();
-            if problems.is_empty() && missed + wrong > 0 {
-                problems
-                    .push(format!("{}: does not find {missed} of its hits, and finds {wrong} of its misses", one.id));
-            }
+            let finds = |text: &str| book.find(text).iter().any(|found| found.leak == n);
+            let disproof = examples::disproof(&one.hits, &one.misses, finds);
+            problems.extend(disproof.map(|why| format!("{}: {why}", one.id)));
         }
         if problems.is_empty() { Ok(book) } else { Err(problems) }
     }
@@ -190,31 +184,17 @@ pub struct Found {
 impl Written {
     /// The pattern; `None` where cards are looked for.
     fn compiled(&self) -> Result<Option<Regex>, String> {
-        let legal = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-        if self.id.is_empty() || self.id.len() > 64 || !self.id.bytes().all(legal) {
-            return Err("the id must be 1 to 64 letters, digits, dots, dashes or underscores".to_owned());
-        }
-        if self.hits.is_empty() || self.misses.is_empty() {
-            return Err("hits and misses need one example each, to prove what it finds and what it does not".to_owned());
-        }
+        examples::legal(&self.id, &self.hits, &self.misses)?;
         let Some(pattern) = self.pattern.as_ref().filter(|_| self.check.is_none()) else {
             let card = self.check == Some(Check::Card) && self.pattern.is_none();
             return if card { Ok(None) } else { Err("needs either a pattern or a check".to_owned()) };
         };
-        match RegexBuilder::new(pattern).size_limit(PATTERN).dfa_size_limit(PATTERN).build() {
-            Err(_) => Err("the pattern cannot be compiled (no look-around, no back-references)".to_owned()),
-            Ok(pattern) if pattern.is_match("") => Err("the pattern finds nothing everywhere".to_owned()),
-            Ok(pattern) => Ok(Some(pattern)),
-        }
+        examples::pattern(pattern).map(Some)
     }
 }
 
 fn parse(text: &str) -> Result<Vec<Written>, String> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count());
-        format!("is not a file of leaks, at line {line}: {}", error.message())
-    })?;
-    Ok(file.leak)
+    examples::read(text, "leaks").map(|file: File| file.leak)
 }
 
 /// A string as written, without its quotes, with every character of what was found replaced by `*`; nothing else changes,

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::gate::Gate;
 use super::pattern;
+use crate::pipeline::examples::{self, Sources};
 
 /// The product's own.
 const BUILTIN: &str = include_str!("builtin.toml");
@@ -110,13 +111,9 @@ impl Book {
     /// # Errors
     /// What is wrong: the key path and a sentence each, with the signature's id.
     pub fn compile(config: &Signatures) -> Result<Self, Vec<(String, String)>> {
-        let at = |key: &'static str| move |all: Vec<String>| all.into_iter().map(|why| (key.to_owned(), why)).collect();
-        let Some(file) = &config.file else {
-            return if config.builtin { OWN.clone().map_err(at("signatures.builtin")) } else { Ok(Self::default()) };
-        };
-        let mut written = if config.builtin { parse(BUILTIN).unwrap_or_default() } else { Vec::new() };
-        written.extend(parse(&file.text).map_err(|why| vec![("signatures.file".to_owned(), why)])?);
-        Self::of(written).map_err(at("signatures.file"))
+        let file = config.file.as_ref().map(|file| &*file.text);
+        let sources = Sources { section: "signatures", builtin: config.builtin, file };
+        sources.compile(&OWN, || parse(BUILTIN), parse, Self::of)
     }
 
     fn of(written: Vec<Written>) -> Result<Self, Vec<String>> {
@@ -142,13 +139,8 @@ impl Book {
         };
         let (set, screen) = (compile(pattern::of_strings)?, compile(pattern::of_payloads)?);
         for (n, one) in written.iter().enumerate() {
-            let proved = |text: &String, finds| set.matches(text).matched(n) == finds;
-            let missed = one.hits.iter().filter(|text| !proved(text, true)).count();
-            let wrong = one.misses.iter().filter(|text| !proved(text, false)).count();
-            if missed + wrong > 0 {
-                problems
-                    .push(format!("{}: does not find {missed} of its hits, and finds {wrong} of its misses", one.id));
-            }
+            let disproof = examples::disproof(&one.hits, &one.misses, |text| set.matches(text).matched(n));
+            problems.extend(disproof.map(|why| format!("{}: {why}", one.id)));
         }
         let gate = Gate::of(written.iter().map(|one| &*one.pattern));
         let list: Result<Vec<Signature>, String> = written.into_iter().map(Written::signature).collect();
@@ -194,23 +186,14 @@ impl Book {
 
 impl Written {
     fn problem(&self) -> Option<String> {
-        let what = if self.id.is_empty()
-            || self.id.len() > 64
-            || !self.id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-        {
-            "the id must be 1 to 64 letters, digits, dots, dashes or underscores".to_owned()
-        } else if self.weight == 0 || self.weight > 1_000 {
-            "the weight must be between 1 and 1000".to_owned()
-        } else if self.hits.is_empty() || self.misses.is_empty() {
-            "hits and misses need one example each, to prove what it finds and what it does not".to_owned()
+        let weight = if (1..=1_000).contains(&self.weight) {
+            Ok(())
         } else {
-            match regex::Regex::new(&self.pattern) {
-                Err(_) => "the pattern cannot be compiled (no look-around, no back-references)".to_owned(),
-                Ok(pattern) if pattern.is_match("") => "the pattern finds nothing everywhere".to_owned(),
-                Ok(_) => return None,
-            }
+            Err("the weight must be between 1 and 1000".to_owned())
         };
-        Some(format!("{}: {what}", self.id))
+        let good = examples::legal(&self.id, &self.hits, &self.misses).and(weight);
+        let why = good.and_then(|()| examples::pattern(&self.pattern)).err()?;
+        Some(format!("{}: {why}", self.id))
     }
 
     fn signature(self) -> Result<Signature, String> {
@@ -222,11 +205,7 @@ impl Written {
 }
 
 fn parse(text: &str) -> Result<Vec<Written>, String> {
-    let file: File = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(0, |span| text.get(..span.start).unwrap_or_default().lines().count());
-        format!("is not a file of signatures, at line {line}: {}", error.message())
-    })?;
-    Ok(file.signature)
+    examples::read(text, "signatures").map(|file: File| file.signature)
 }
 
 #[cfg(test)]

@@ -7,26 +7,11 @@ use proptest::prelude::*;
 use super::*;
 
 /// What `basic` lets through: the cleaner's own list, written down twice on purpose.
-const TAGS: &[&str] = &[
-    "a",
-    "b",
-    "blockquote",
-    "br",
-    "code",
-    "del",
-    "em",
-    "i",
-    "li",
-    "ol",
-    "p",
-    "pre",
-    "s",
-    "strong",
-    "sub",
-    "sup",
-    "u",
-    "ul",
-];
+const TAGS: &str = "a b blockquote br code del em i li ol p pre s strong sub sup u ul";
+
+fn listed(tag: &str) -> bool {
+    TAGS.split(' ').any(|one| one == tag)
+}
 
 /// Payloads that mutate when they are parsed and written again, and others that cleaners have missed.
 const KNOWN: &[&str] = &[
@@ -64,7 +49,7 @@ fn found(mode: HtmlMode, text: &str) -> Option<String> {
     Tokenizer::new(text).flatten().find_map(|token| match token {
         Token::StartTag(tag) => {
             let called = name(&tag.name);
-            if mode != HtmlMode::Basic || !TAGS.contains(&called.as_str()) {
+            if mode != HtmlMode::Basic || !listed(&called) {
                 return Some(format!("a tag {called}"));
             }
             tag.attributes.iter().find_map(|(key, value)| {
@@ -73,7 +58,7 @@ fn found(mode: HtmlMode, text: &str) -> Option<String> {
                 (!legal || leads).then(|| format!("{called} {}={}", name(key), name(value)))
             })
         }
-        Token::EndTag(tag) if mode != HtmlMode::Basic || !TAGS.contains(&name(&tag.name).as_str()) => {
+        Token::EndTag(tag) if mode != HtmlMode::Basic || !listed(&name(&tag.name)) => {
             Some(format!("an end of {}", name(&tag.name)))
         }
         Token::Comment(_) => Some("a comment".to_owned()),
