@@ -172,13 +172,11 @@ impl Metrics {
         let handshakes = Family::<Label, Counter>::default();
         let rejects = Family::<Label, Counter>::default();
         let closes = Family::<Label, Counter>::default();
-        let stages = Family::<AtStage, Counter>::default();
         let messages = Family::<Direction, Counter>::default();
         let bytes = Family::<Direction, Counter>::default();
         let panics = Family::<Part, Counter>::default();
         r.register("handshakes", "Opening handshakes by outcome", handshakes.clone());
         r.register("rejects", "Messages refused, by code", rejects.clone());
-        r.register("stage_refusals", "Messages refused by a stage of the pipeline", stages.clone());
         r.register("closes", "Connections closed, by close code", closes.clone());
         r.register("messages", "WebSocket messages by direction", messages.clone());
         r.register("bytes", "Bytes on upgraded sockets by direction", bytes.clone());
@@ -209,7 +207,7 @@ impl Metrics {
             handshakes: Code::ALL.iter().map(|c| (*c, handshakes.get_or_create_owned(&code(c.info().name)))).collect(),
             rejects: Code::ALL.iter().map(|c| (*c, rejects.get_or_create_owned(&code(c.info().name)))).collect(),
             closes: Close::ALL.iter().map(|c| (*c, closes.get_or_create_owned(&code(c.info().name)))).collect(),
-            stages: by_stage(&stages),
+            stages: by_stage(&mut r),
             leaks_masked: counter(&mut r, "leaks_masked", "Places in payloads that were masked before delivery"),
             sanitised: by_change(&mut r),
             penalties: by_step(&mut r),
@@ -303,7 +301,9 @@ impl Metrics {
     }
 }
 
-fn by_stage(family: &Family<AtStage, Counter>) -> BTreeMap<(Stage, bool), Counter> {
+fn by_stage(registry: &mut Registry) -> BTreeMap<(Stage, bool), Counter> {
+    let family = Family::<AtStage, Counter>::default();
+    registry.register("stage_refusals", "Messages refused by a stage of the pipeline", family.clone());
     let label = |stage: Stage, dry| AtStage { stage: stage.name(), mode: if dry { "dry_run" } else { "enforced" } };
     let each = Stage::ALL.iter().flat_map(|stage| [(*stage, false), (*stage, true)]);
     each.map(|key| (key, family.get_or_create_owned(&label(key.0, key.1)))).collect()

@@ -1,6 +1,6 @@
 //! What is measured: a name and something to run.
 
-use crate::{fan, hostile, message};
+use crate::{fan, guard, hostile, message};
 
 /// Something to run again and again, always the same work.
 pub type Work = Box<dyn FnMut()>;
@@ -30,6 +30,7 @@ impl Case {
 /// Every case, in the order of the table.
 pub fn all() -> Vec<Case> {
     let mut cases = message::cases();
+    cases.extend(guard::cases());
     cases.extend(fan::cases());
     cases.extend(hostile::cases());
     cases

@@ -18,6 +18,9 @@ mod message;
 /// The largest messages that are let in, benign and hostile.
 mod hostile;
 
+/// What a node looks at before it delivers a message.
+mod guard;
+
 /// From a room's message to the frames of its members.
 mod fan;
 

@@ -56,6 +56,11 @@ impl Bench {
         Self { policy, state, scratch: Scratch::default(), roles: ["member".into()], user, elapsed: 0, token }
     }
 
+    /// The rules.
+    pub fn policy(&self) -> &'static Policy {
+        self.policy
+    }
+
     /// Another connection, that has sent nothing yet and has no token.
     pub fn reconnect(&mut self) {
         self.state = ConnState::default();
