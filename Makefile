@@ -6,11 +6,12 @@ PRIVATE_PORT ?= 9090
 # seconds for each fuzz target
 FUZZ_SECONDS ?= 180
 OUT ?= out
-# servers measured beside the gateway; empty for none
-PEERS ?= --peer uws=bench/peers/uws.mjs --peer ws=bench/peers/ws.mjs
+# servers measured beside the gateway, NAME[:DIALECT]=COMMAND; empty for none
+PEERS ?= --peer uws=bench/peers/uws.mjs --peer ws=bench/peers/ws.mjs --peer socketio:socket-io=bench/peers/socketio.mjs \
+  --peer nats:nats=bench/peers/nats.sh --peer nchan:nchan=bench/peers/nchan.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench conformance fuzz coverage counts counts-renew nanoseconds browser cluster chaos packaging
+.PHONY: help run test bench bench-full bench-build bench-keep bench-report conformance fuzz coverage counts counts-renew nanoseconds browser cluster chaos packaging
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,11 +22,22 @@ run: ## a gateway to try out, with a demo page (unoptimised build: for looking, 
 test: ## everything that decides whether a change is good: format, lints, tests, protocol suite, browser
 	scripts/test.sh
 
-bench: ## the measured figures beside their budgets, into out/bench.md (release build; below ten minutes after it)
-	$(CARGO) build --locked --release -p portcullis-gateway -p portcullis-bench
-	cd bench/peers && npm ci --no-audit --no-fund --silent
-	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl $(PEERS)
+bench: bench-build ## the measured figures beside their budgets, into out/bench.md (release build; below ten minutes after it)
+	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl $(PEERS) $(BENCH)
 	@echo "see $(OUT)/bench.md"
+
+bench-full: ## the same at length, seven rounds of what is compared (three quarters of an hour)
+	$(MAKE) bench BENCH="--full $(BENCH)"
+
+bench-build:
+	$(CARGO) build --locked --release -p portcullis-gateway -p portcullis-bench
+	scripts/bench-peers.sh
+
+bench-keep: ## the figures of $(OUT)/bench.jsonl into the documents: README, docs/BENCHMARKS.md, docs/CAPACITY.md, gatectl
+	target/release/portcullis-bench report --keep $(OUT)/bench.jsonl
+
+bench-report: ## the documents once more from the kept figures, docs/bench/latest.jsonl
+	$(CARGO) run --locked -p portcullis-bench -- report
 
 conformance: ## every Autobahn case of sections 1-7 and 10, and the store's conformance suite
 	scripts/conformance.sh

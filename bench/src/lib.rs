@@ -7,6 +7,8 @@
 /// Monotonic and wall time of this process.
 pub mod clock;
 
+/// How other servers are spoken to.
+pub mod dialect;
 /// One masked frame out, one unmasked frame in.
 pub mod frame;
 /// The few messages of `portcullis.v1.json` that a generator says and hears.
@@ -15,6 +17,8 @@ pub mod message;
 pub mod request;
 /// Many client sockets on one thread.
 pub mod socket;
+/// TLS of the client's side.
+pub mod tls;
 /// JSON web tokens, minted ahead of the measurement.
 pub mod token;
 
@@ -22,6 +26,8 @@ pub mod token;
 pub mod finding;
 /// Latencies in logarithmic buckets.
 pub mod histogram;
+/// What a window took of the servers and of Redis.
+pub mod meter;
 /// What the kernel says about the server's process.
 pub mod proc;
 /// What Redis counts, and its own publish and subscribe.

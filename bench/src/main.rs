@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use portcullis_bench::Outcome;
+use portcullis_bench::driver::report::{self, Report};
 use portcullis_bench::driver::{self, Run};
-use portcullis_bench::scenario::{churn, echo, fanout, handshake, hostile, idle, relay, storm};
+use portcullis_bench::scenario::{churn, echo, fanout, handshake, hostile, idle, load, relay, storm};
 
 #[derive(Parser)]
 #[command(version, about = "Load generator and benchmark driver of Portcullis")]
@@ -22,6 +23,8 @@ enum Command {
     Gen(Box<Scenario>),
     /// Starts gateways and generators, writes JSON lines and a table beside the budgets.
     Run(Run),
+    /// Writes the documents' figures from the kept results.
+    Report(Report),
 }
 
 #[derive(Subcommand)]
@@ -34,6 +37,8 @@ enum Scenario {
     Echo(echo::Echo),
     /// CPU per delivery of one message to many.
     Fanout(fanout::Fanout),
+    /// Small rooms, direct messages, joins, newcomers: each at its moment.
+    Load(load::Load),
     /// Whether everything is given back.
     Churn(churn::Churn),
     /// Paced health-checks of idle clients, in phases told on standard input.
@@ -52,6 +57,7 @@ fn play(scenario: &Scenario) -> Outcome<()> {
         Scenario::Handshake(options) => handshake::run(options),
         Scenario::Echo(options) => echo::run(options),
         Scenario::Fanout(options) => fanout::run(options),
+        Scenario::Load(options) => load::run(options),
         Scenario::Churn(options) => churn::run(options),
         Scenario::Healthy(options) => hostile::run(options),
         Scenario::Attack(options) => hostile::attack::run(options),
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Gen(scenario) => play(&scenario).map(|()| true),
         Command::Run(run) => driver::run(&run),
+        Command::Report(options) => report::run(&options).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

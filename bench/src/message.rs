@@ -33,16 +33,41 @@ pub fn chat_of(room: &str, csrf: &str, bytes: usize) -> Outcome<Vec<u8>> {
     Ok(text(&"x".repeat(fill)).into_bytes())
 }
 
+/// A JSON object exactly `bytes` long that carries `seq`.
+///
+/// # Errors
+/// `bytes` is less than 40.
+pub fn numbered_payload(seq: u64, bytes: usize) -> Outcome<String> {
+    let fill = bytes.checked_sub(40).ok_or("a numbered payload takes at least 40 bytes")? + 40;
+    let bare = format!(r#"{{"seq":{seq},"text":""}}"#);
+    Ok(format!(r#"{{"seq":{seq},"text":"{}"}}"#, "x".repeat(fill.saturating_sub(bare.len()))))
+}
+
 /// A masked `chat` to `room` whose `payload` member is exactly `bytes` long and carries `seq`.
 ///
 /// # Errors
 /// `bytes` is less than 40.
 pub fn numbered_chat(room: &str, csrf: &str, seq: u64, bytes: usize) -> Outcome<Vec<u8>> {
-    let fill = bytes.checked_sub(40).ok_or("a numbered payload takes at least 40 bytes")? + 40;
-    let bare = format!(r#"{{"seq":{seq},"text":""}}"#);
-    let payload = format!(r#"{{"seq":{seq},"text":"{}"}}"#, "x".repeat(fill.saturating_sub(bare.len())));
+    let payload = numbered_payload(seq, bytes)?;
     let text = format!(r#"{{"type":"chat","to":{{"room":"{room}"}},"csrfToken":"{csrf}","payload":{payload}}}"#);
     Ok(frame::encode(frame::TEXT, text.as_bytes()))
+}
+
+/// The same of type `direct` to one user.
+///
+/// # Errors
+/// `bytes` is less than 40.
+pub fn numbered_direct(user: &str, csrf: &str, seq: u64, bytes: usize) -> Outcome<Vec<u8>> {
+    let payload = numbered_payload(seq, bytes)?;
+    let text = format!(r#"{{"type":"direct","to":{{"user":"{user}"}},"csrfToken":"{csrf}","payload":{payload}}}"#);
+    Ok(frame::encode(frame::TEXT, text.as_bytes()))
+}
+
+/// A masked `join` or `leave` of `room` that is answered by an `ack` with `id` `seq`.
+#[must_use]
+pub fn numbered_move(kind: &str, room: &str, csrf: &str, seq: u64) -> Vec<u8> {
+    let text = format!(r#"{{"type":"{kind}","id":"n{seq}","to":{{"room":"{room}"}},"csrfToken":"{csrf}"}}"#);
+    frame::encode(frame::TEXT, text.as_bytes())
 }
 
 /// What a server message is, as far as a generator cares.
@@ -56,6 +81,8 @@ pub enum Kind {
     Error,
     /// `chat`
     Chat,
+    /// `direct`
+    Direct,
     /// `health-check`
     HealthCheck,
     /// Anything else.
@@ -70,6 +97,7 @@ pub fn kind(text: &[u8]) -> Kind {
         Some(b"ack") => Kind::Ack,
         Some(b"error") => Kind::Error,
         Some(b"chat") => Kind::Chat,
+        Some(b"direct") => Kind::Direct,
         Some(b"health-check") => Kind::HealthCheck,
         _ => Kind::Other,
     }
@@ -81,11 +109,27 @@ pub fn csrf_token(text: &[u8]) -> Option<String> {
     string_after(text, br#""csrfToken":""#).and_then(|token| String::from_utf8(token.to_vec()).ok())
 }
 
+const SEQ: &[u8] = br#""seq":"#;
+
 /// The `seq` of a numbered chat.
 #[must_use]
 pub fn sequence(text: &[u8]) -> Option<u64> {
-    let rest = text.get(memmem::find(text, br#""seq":"#)? + 6..)?;
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+    number(text.get(memmem::find(text, SEQ)? + SEQ.len()..)?)
+}
+
+/// The `seq` of every numbered chat in a frame: NATS puts several into one.
+pub fn sequences(text: &[u8]) -> impl Iterator<Item = u64> {
+    memmem::find_iter(text, SEQ).filter_map(|at| number(text.get(at + SEQ.len()..)?))
+}
+
+/// The number in the `id` of the `ack` to a [`numbered_move`].
+#[must_use]
+pub fn moved(text: &[u8]) -> Option<u64> {
+    number(string_after(text, br#""id":""#)?.strip_prefix(b"n")?)
+}
+
+fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     digits.clone().next()?;
     Some(digits.fold(0u64, |sum, digit| sum.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))))
 }
@@ -126,6 +170,8 @@ mod tests {
         assert_eq!((kind(welcome), csrf_token(welcome).as_deref()), (Kind::Welcome, Some("tok")));
         assert_eq!(kind(br#"{"type":"health-check","payload":{}}"#), Kind::HealthCheck);
         assert_eq!(kind(br#"{"type":"presence"}"#), Kind::Other);
+        assert_eq!(sequences(br#"a{"seq":7} b{"seq":x} c{"seq":12}"#).collect::<Vec<_>>(), [7, 12]);
+        assert_eq!((moved(br#"{"type":"ack","id":"n42"}"#), moved(br#"{"id":"1"}"#)), (Some(42), None));
         assert_eq!((kind(b"\x00\xff"), csrf_token(b"{}"), sequence(br#""seq":x"#)), (Kind::Other, None, None));
     }
 }

@@ -83,6 +83,20 @@ impl Redis {
     }
 }
 
+impl Redis {
+    /// Bytes that it has allocated for what it keeps.
+    ///
+    /// # Errors
+    /// As [`Redis::answer`], or it does not say.
+    pub fn memory(&mut self) -> Outcome<u64> {
+        self.send(&[b"INFO", b"memory"])?;
+        let info = self.answer()?;
+        let info = String::from_utf8_lossy(&info);
+        let line = info.lines().find_map(|line| line.strip_prefix("used_memory_dataset:"));
+        Ok(line.ok_or("Redis does not say what it holds")?.trim().parse()?)
+    }
+}
+
 /// Reads `cmdstat_NAME:calls=N,…`.
 fn calls(info: &str) -> Calls {
     let line = |line: &str| {

@@ -1,8 +1,9 @@
 //! Many client sockets on one thread, edge-triggered, one shared read buffer. A socket at rest costs some 100 bytes
 //! here; the engine answers pings by itself and tells a [`Player`] everything else.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -11,6 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::frame::{self, Parsed};
 use crate::request::{self, Answer};
+use crate::tls::Stream;
 use crate::{Outcome, clock};
 
 /// Names a socket of one [`Net`]; free for another one after `closed`.
@@ -55,7 +57,7 @@ enum Phase {
 }
 
 struct Conn {
-    stream: TcpStream,
+    stream: Stream,
     phase: Phase,
     /// Never read from again: a slow reader.
     muted: bool,
@@ -74,6 +76,8 @@ pub struct Route {
     pub first_source: u16,
     /// How many source addresses are used in turn.
     pub sources: u16,
+    /// TLS, and whom it trusts.
+    pub tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// The sockets of one generator.
@@ -148,12 +152,13 @@ impl Net {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(115) => {}
             Err(error) => return Err(format!("connect: {error}").into()),
         }
-        let mut stream = TcpStream::from_std(socket.into());
+        let tcp = TcpStream::from_std(socket.into());
+        let mut stream = Stream::new(tcp, self.route.tls.as_ref(), self.route.target.ip())?;
         let id = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);
             self.conns.len() - 1
         });
-        self.poll.registry().register(&mut stream, Token(id), Interest::READABLE | Interest::WRITABLE)?;
+        self.poll.registry().register(stream.tcp(), Token(id), Interest::READABLE | Interest::WRITABLE)?;
         let conn = Conn { stream, phase: Phase::Connecting, muted: false, partial: Vec::new(), pending: head };
         if let Some(slot) = self.conns.get_mut(id) {
             *slot = Some(conn);
@@ -195,7 +200,7 @@ impl Net {
     /// Closes with RST, leaving nothing in the kernel.
     pub fn abort(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {
-            let _ = socket2::SockRef::from(&conn.stream).set_linger(Some(Duration::ZERO));
+            let _ = socket2::SockRef::from(&*conn.stream.tcp()).set_linger(Some(Duration::ZERO));
         }
         self.close(id);
     }
@@ -246,10 +251,13 @@ impl Net {
     fn writable<P: Player>(&mut self, player: &mut P, id: ConnId) {
         let Some(conn) = self.conn(id) else { return };
         if conn.phase == Phase::Connecting {
-            if conn.stream.peer_addr().is_err() {
+            if conn.stream.tcp().peer_addr().is_err() {
                 return self.gone(player, id, Gone::Cut);
             }
             conn.phase = Phase::Upgrading;
+        }
+        if conn.stream.flush_tls().is_err() {
+            return self.gone(player, id, Gone::Cut);
         }
         if conn.pending.is_empty() {
             return;
@@ -272,7 +280,7 @@ impl Net {
             if let Some(front) = buffer.get_mut(..kept) {
                 front.copy_from_slice(&conn.partial);
             }
-            let space = buffer.len() - kept;
+            let (space, short_is_all) = (buffer.len() - kept, conn.stream.short_is_all());
             let read = conn.stream.read(buffer.get_mut(kept..).unwrap_or_default());
             match read {
                 Ok(0) => {
@@ -282,7 +290,7 @@ impl Net {
                 Ok(count) => {
                     self.consume(player, id, buffer.get(..kept + count).unwrap_or_default());
                     // a short read has drained the socket: the next bytes raise a new edge
-                    if count < space && !to_the_end {
+                    if count < space && short_is_all && !to_the_end {
                         break;
                     }
                 }
@@ -353,8 +361,8 @@ impl Net {
     /// The system has no thread or descriptor left.
     pub fn ticker(&self, period: Duration) -> Outcome<Ticker> {
         let waker = Waker::new(self.poll.registry(), WAKE)?;
-        let alive = std::sync::Arc::new(());
-        let watched = std::sync::Arc::downgrade(&alive);
+        let alive = Arc::new(());
+        let watched = Arc::downgrade(&alive);
         std::thread::Builder::new().name("ticker".into()).stack_size(64 * 1024).spawn(move || {
             let (step, mut next) = (clock::nanos(period).max(1), clock::now_ns());
             while watched.strong_count() > 0 {
@@ -369,5 +377,5 @@ impl Net {
 
 /// Keeps a ticking thread alive.
 pub struct Ticker {
-    _alive: std::sync::Arc<()>,
+    _alive: Arc<()>,
 }

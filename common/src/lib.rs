@@ -50,3 +50,6 @@ pub mod fence;
 
 /// Which lives of nodes are there, and which are proved to be over.
 pub mod membership;
+
+/// What a fleet of some size needs: arithmetic over measured costs.
+pub mod capacity;

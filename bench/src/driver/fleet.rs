@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::Run;
+use super::config::Profile;
 use super::generator::Generator;
 use super::plan::Play;
 use super::server::{Ports, SECOND, Server};
@@ -22,7 +23,7 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn start(options: &Run, folder: &Path, name: &str, count: u16) -> Outcome<Self> {
+    fn start(options: &Run, folder: &Path, name: &str, count: u16, profile: Profile) -> Outcome<Self> {
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         let redis = Server::redis(options, folder, at(options.port + 19))?;
         fs::write(folder.join("naming.key"), KEY)?;
@@ -35,7 +36,7 @@ impl Fleet {
         for n in 0..count {
             let ports = Ports { public: at(options.port + 2 * n), private: at(options.port + 2 * n + 1) };
             let id = format!("node-{n}");
-            nodes.push(Server::node(options, folder, &format!("{name}-{id}"), ports, (&id, &store))?);
+            nodes.push(Server::node(options, folder, &format!("{name}-{id}"), ports, (&id, &store), profile)?);
         }
         Ok(Self { nodes, redis })
     }
@@ -51,16 +52,15 @@ impl Fleet {
 /// A server can't be started, or a generator failed.
 pub fn play(options: &Run, folder: &Path, name: &str, play: &Play, take: &mut dyn FnMut(Finding)) -> Outcome<()> {
     match play {
-        Play::Relay(arguments) => {
-            let fleet = Fleet::start(options, folder, name, 2)?;
-            let mut arguments = arguments.clone();
-            let other = fleet.node(1)?;
-            let more = [
-                ("--other", other.ports.public.to_string()),
-                ("--other-pid", other.pid().to_string()),
-                ("--redis", fleet.redis.ports.public.to_string()),
-                ("--redis-pid", fleet.redis.pid().to_string()),
-            ];
+        Play::Fleet { words, nodes, profile } => {
+            let fleet = Fleet::start(options, folder, name, *nodes, *profile)?;
+            let mut arguments = words.clone();
+            let mut more =
+                vec![("--redis", fleet.redis.ports.public.to_string()), ("--redis-pid", fleet.redis.pid().to_string())];
+            if let Some(other) = fleet.nodes.get(1) {
+                more.push(("--other", other.ports.public.to_string()));
+                more.push(("--other-pid", other.pid().to_string()));
+            }
             arguments.extend(more.into_iter().flat_map(|(option, value)| [option.to_owned(), value]));
             Generator::start(options, fleet.node(0)?, &arguments, name)?.finish(take)
         }
@@ -77,7 +77,7 @@ fn lose_a_node(
     (healthy, storm, quiet): (&[String], &[String], f64),
     take: &mut dyn FnMut(Finding),
 ) -> Outcome<()> {
-    let mut fleet = Fleet::start(options, folder, name, 3)?;
+    let mut fleet = Fleet::start(options, folder, name, 3, Profile::default())?;
     let mut storm = storm.to_vec();
     let refuge = format!("{},{}", fleet.node(1)?.ports.public, fleet.node(2)?.ports.public);
     storm.extend(["--refuge".to_owned(), refuge, "--redis".to_owned(), fleet.redis.ports.public.to_string()]);

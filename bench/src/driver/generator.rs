@@ -49,6 +49,9 @@ impl Generator {
         if proc::can_pin() {
             command.arg("--awake");
         }
+        if let Some(file) = &server.ca_file {
+            command.arg("--ca-file").arg(file);
+        }
         if server.is_gateway {
             command.args(["--private", &server.ports.private.to_string()]);
         }

@@ -1,6 +1,7 @@
-//! What is played in which size. `Standard` takes some five minutes, `Quick` one and a half.
+//! What is played in which size. `Standard` takes some nine minutes, `Quick` three, `Full` three quarters of an hour.
 
 use super::What;
+use super::config::{Policies, Profile};
 
 /// How long the windows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +10,7 @@ pub enum Depth {
     Quick,
     /// What `make bench` does.
     Standard,
-    /// For figures that are published.
+    /// For figures that are published: `make bench-full`.
     Full,
 }
 
@@ -24,7 +25,7 @@ impl Depth {
         }
     }
 
-    fn pick(self, quick: &'static str, standard: &'static str, full: &'static str) -> &'static str {
+    pub(super) fn pick<T>(self, quick: T, standard: T, full: T) -> T {
         match self {
             Self::Quick => quick,
             Self::Standard => standard,
@@ -33,11 +34,18 @@ impl Depth {
     }
 }
 
-/// One gateway's life.
+/// One gateway's life, or in rounds several, each beside the peers' where those are asked for.
 #[derive(Debug, Clone)]
 pub enum Play {
-    /// One generator with these arguments after `gen`.
-    Alone(Vec<String>),
+    /// One generator with these arguments after `gen`, a gateway over the memory store.
+    Alone {
+        /// The arguments.
+        words: Vec<String>,
+        /// How the gateway is set up.
+        profile: Profile,
+        /// Whether the peers do the same, in turn.
+        peers: bool,
+    },
     /// Two generators and their phases, in seconds.
     Hostile {
         /// Arguments of the healthy one.
@@ -49,8 +57,15 @@ pub enum Play {
         /// Length of the measured attack.
         up: f64,
     },
-    /// Two nodes and one generator.
-    Relay(Vec<String>),
+    /// Nodes over one Redis, and one generator.
+    Fleet {
+        /// The arguments after `gen`; where the second node and Redis are is appended.
+        words: Vec<String>,
+        /// One or two.
+        nodes: u16,
+        /// How they are set up.
+        profile: Profile,
+    },
     /// Three nodes, one of which is killed.
     Storm {
         /// Arguments of the healthy clients, on a node that stays.
@@ -69,62 +84,215 @@ fn words(text: &str) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-/// The plays of one scenario, each on a fresh gateway.
+/// Words that may hold blanks: `--what` takes all that follows it.
+fn titled(text: &str, what: &str) -> Vec<String> {
+    let mut words = words(text);
+    words.extend(["--what".to_owned(), what.to_owned()]);
+    words
+}
+
+const TLS: Profile = Profile { policies: Policies::Defaults, tls: true };
+
+const fn policies(policies: Policies) -> Profile {
+    Profile { policies, tls: false }
+}
+
+fn alone(text: &str) -> Play {
+    Play::Alone { words: words(text), profile: Profile::default(), peers: false }
+}
+
+fn over_tls(text: &str) -> Play {
+    Play::Alone { words: words(text), profile: TLS, peers: false }
+}
+
+/// The plays of one scenario, each on a fresh gateway. Figures of one id that come several times become one: rounds, in which
+/// what is compared takes turns.
 #[must_use]
 pub fn of(what: What, depth: Depth) -> Vec<Play> {
-    let alone = |text: String| vec![Play::Alone(words(&text))];
     match what {
-        What::Idle => {
-            let plateaus = depth.pick("1000,2000,3000", "5000,10000,15000", "3000,6000,9000,12000,15000");
-            alone(format!("idle --plateaus {plateaus} --settle {}", depth.pick("1", "3", "5")))
-        }
-        What::Handshake => {
-            let count = depth.pick("3000", "10000", "14000");
-            let hold = format!("handshake --count {count}");
-            [
-                format!("{hold} --id handshake.hs256"),
-                format!("{hold} --id handshake.eddsa --issuer https://ed.bench.invalid --ed25519-file {ED25519_FILE}"),
-                format!(
-                    "handshake --count {} --after cycle --id handshake.cycle",
-                    depth.pick("3000", "20000", "60000")
-                ),
-            ]
-            .map(|text| Play::Alone(words(&text)))
-            .into()
-        }
-        What::Echo => {
-            let (rounds, seconds) = (depth.pick("3", "5", "9"), depth.pick("0.7", "2", "4"));
-            alone(format!("echo --rounds {rounds} --seconds {seconds}"))
-        }
-        What::Fanout => {
-            let members = depth.pick("100,1000", "100,1000,5000", "100,1000,5000,10000");
-            alone(format!("fanout --members {members} --seconds {}", depth.pick("2", "6", "20")))
-        }
-        What::Churn => alone(format!(
+        What::Idle => idle(depth),
+        What::Handshake => handshake(depth),
+        What::Echo => echo(depth),
+        What::Fanout => fanout(depth),
+        What::Nodes => nodes(depth),
+        What::Load => load(depth),
+        What::Policy => policy(depth),
+        What::Churn => vec![alone(&format!(
             "churn --sources 64 --count {} --rounds {}",
-            depth.pick("5000", "100000", "100000"),
+            depth.pick("5000", "40000", "100000"),
             depth.pick("2", "2", "4")
-        )),
+        ))],
         What::Hostile => hostile(depth),
         What::Relay => {
-            let (rounds, seconds) = (depth.pick("3", "11", "21"), depth.pick("0.7", "2", "4"));
-            vec![Play::Relay(words(&format!("relay --rounds {rounds} --seconds {seconds}")))]
+            let (rounds, seconds) = (depth.pick("3", "9", "21"), depth.pick("0.7", "1.2", "4"));
+            let words = words(&format!("relay --rounds {rounds} --seconds {seconds}"));
+            vec![Play::Fleet { words, nodes: 2, profile: Profile::default() }]
         }
         What::Storm => vec![Play::Storm {
             healthy: words(&format!("healthy --clients {}", depth.pick("300", "1000", "1000"))),
             storm: words(&format!(
-                "storm --prefix storm --first-source 300 --sources 32 --clients {}",
-                depth.pick("2000", "15000", "15000")
+                "storm --prefix storm --first-source 300 --sources 32 --clients {} --watch {}",
+                depth.pick("2000", "10000", "15000"),
+                depth.pick("20", "20", "25"),
             )),
-            quiet: if depth == Depth::Quick { 3.0 } else { 10.0 },
+            quiet: depth.pick(3.0, 6.0, 10.0),
         }],
     }
+}
+
+fn idle(depth: Depth) -> Vec<Play> {
+    let plateaus = depth.pick("1000,2000,3000", "5000,10000,15000", "3000,6000,9000,12000,15000");
+    let settle = depth.pick("1", "2", "5");
+    let peers = depth.pick("1000,2000", "2000,6000", "2000,4000,6000");
+    vec![
+        alone(&format!("idle --plateaus {plateaus} --settle {settle}")),
+        over_tls(&format!("idle --plateaus {plateaus} --settle {settle} --id idle-tls")),
+        // what the peers hold is asked of them alone, at counts that all of them reach
+        Play::Alone {
+            words: words(&format!("idle --plateaus {peers} --settle {settle} --id idle-small")),
+            profile: Profile::default(),
+            peers: true,
+        },
+    ]
+}
+
+fn handshake(depth: Depth) -> Vec<Play> {
+    let count = depth.pick("3000", "8000", "14000");
+    let hold = format!("handshake --count {count}");
+    let tls = format!("handshake --count {} --id handshake.tls", depth.pick("1000", "4000", "8000"));
+    let cycles = depth.pick("3000", "15000", "60000");
+    vec![
+        alone(&format!("{hold} --id handshake.hs256")),
+        alone(&format!("{hold} --id handshake.eddsa --issuer https://ed.bench.invalid --ed25519-file {ED25519_FILE}")),
+        alone(&format!("handshake --count {cycles} --after cycle --id handshake.cycle")),
+        over_tls(&tls),
+    ]
+}
+
+fn echo(depth: Depth) -> Vec<Play> {
+    let (rounds, seconds) = (depth.pick("3", "7", "9"), depth.pick("0.6", "1", "4"));
+    let (few, short) = (depth.pick("2", "3", "7"), depth.pick("0.4", "0.5", "2"));
+    vec![
+        alone(&format!("echo --rounds {rounds} --seconds {seconds}")),
+        alone(&format!("echo --windows 64 --rounds {few} --seconds {short}")),
+        alone(&format!("echo --bytes 1024 --windows 1,8 --rounds {few} --seconds {short} --id echo-1k")),
+        alone(&format!("echo --bytes 16384 --windows 1,8 --rounds {few} --seconds {short} --id echo-16k")),
+        over_tls(&format!("echo --windows 1,8 --rounds {few} --seconds {short} --id echo-tls")),
+    ]
+}
+
+fn fanout(depth: Depth) -> Vec<Play> {
+    let headline = format!("fanout --members 1000,5000 --seconds {} --warm-up 0.5", depth.pick("1", "2", "6"));
+    let (members, seconds) = (depth.pick("100", "100,10000", "100,10000"), depth.pick("1", "3", "10"));
+    let round = Play::Alone { words: words(&headline), profile: Profile::default(), peers: true };
+    let mut plays = vec![round; depth.pick(1, 3, 7)];
+    plays.push(alone(&format!("fanout --members {members} --seconds {seconds}")));
+    plays
+}
+
+/// One node with the memory store and two nodes over Redis in turn; one node over Redis; and what Redis does for rooms of two
+/// sizes when as much is said in both.
+fn nodes(depth: Depth) -> Vec<Play> {
+    let seconds = depth.pick("1", "2", "6");
+    let many = |id: &str| format!("fanout --members 1000,5000 --seconds {seconds} --warm-up 0.5 --id {id}");
+    let over = |nodes: u16, text: &str| Play::Fleet { words: words(text), nodes, profile: Profile::default() };
+    let round = [alone(&many("nodes0")), over(2, &many("nodes2"))];
+    let rounds: usize = depth.pick(1, 2, 7);
+    let mut plays: Vec<Play> = std::iter::repeat_n(round, rounds).flatten().collect();
+    plays.push(over(1, &many("nodes1")));
+    let even =
+        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "6", "20"));
+    plays.push(over(2, &even));
+    plays
+}
+
+fn load(depth: Depth) -> Vec<Play> {
+    let seconds = depth.pick("1", "4", "20");
+    let play = |words| Play::Alone { words, profile: Profile::default(), peers: false };
+    let rooms =
+        format!("load --sessions 4000 --room-size 4 --mix room=1 --rate 6000 --seconds {seconds} --id load.rooms");
+    let direct = format!("load --sessions 2000 --mix direct=1 --rate 8000 --seconds {seconds} --id load.direct");
+    let mixed = format!(
+        "load --sessions 3000 --room-size 20 --mix room=12,direct=5,join=2,connect=1 --rate 1500 --seconds {seconds} --id load.mixed"
+    );
+    let mixed =
+        titled(&mixed, "mixed: 60 % to rooms of 20, 25 % direct, 10 % joins and leaves, 5 % newcomers; 1,500/s");
+    let pair = mixed.iter().map(|word| {
+        word.replace("load.mixed", "load.mixed-two").replace("mixed:", "the same over two nodes and Redis:")
+    });
+    let pair = Play::Fleet { words: pair.collect(), nodes: 2, profile: Profile::default() };
+    vec![
+        play(titled(&rooms, "1,000 rooms of 4, 6,000 messages/s")),
+        play(titled(&direct, "direct messages, 8,000/s among 2,000 users")),
+        play(mixed),
+        pair,
+    ]
+}
+
+/// The same messages and handshakes with as little policy as can be, the defaults and all there is, in memory and over Redis;
+/// then what shared limits ask of the store.
+fn policy(depth: Depth) -> Vec<Play> {
+    let levels = [("off", Policies::Off), ("defaults", Policies::Defaults), ("all", Policies::All)];
+    let mut plays = Vec::new();
+    for (store, over_redis) in [("memory", false), ("redis", true)] {
+        for (name, level) in levels {
+            for words in costs(depth, store, name) {
+                let profile = policies(level);
+                plays.push(match over_redis {
+                    true => Play::Fleet { words, nodes: 1, profile },
+                    false => Play::Alone { words, profile, peers: false },
+                });
+            }
+        }
+    }
+    plays.extend(shared_limits(depth));
+    plays
+}
+
+/// A message among many in a row, a message of a thousand users who each say something now and then, and a handshake.
+fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
+    let (rounds, seconds, count) =
+        (depth.pick(2, 3, 7), depth.pick("0.4", "0.6", "2"), depth.pick("1000", "3000", "8000"));
+    let id = format!("policy.{store}.{level}");
+    let echo = format!("echo --windows 8 --rounds {rounds} --seconds {seconds} --id {id}");
+    let spread = format!(
+        "load --sessions 1000 --room-size 1 --bytes 200 --rate 2000 --warm-up 4 --seconds {} --id {id}.users",
+        depth.pick("1", "3", "10")
+    );
+    let spread = titled(&spread, &format!("1,000 users, 2 messages/s each, {store} store, policies {level}"));
+    let handshake = words(&format!("handshake --count {count} --id {id}.handshakes"));
+    // what users who say little cost is of interest where a store is asked
+    if store == "memory" { vec![words(&echo), handshake] } else { vec![words(&echo), spread, handshake] }
+}
+
+/// A connection that is refused fifty times in a minute ends, so that one user presses through many.
+fn shared_limits(depth: Depth) -> [Play; 2] {
+    let saturated = format!(
+        "load --sessions 300 --room-size 1 --one-user --rate 400 --warm-up 4 --seconds {} --id policy.saturated",
+        depth.pick("3", "8", "30")
+    );
+    let quiet = format!(
+        "load --sessions 1000 --room-size 1 --rate 200 --warm-up 4 --seconds {} --id policy.quiet",
+        depth.pick("3", "10", "60")
+    );
+    [
+        Play::Fleet {
+            words: titled(&saturated, "one user, 300 connections on two nodes, 400/s against 100/s"),
+            nodes: 2,
+            profile: policies(Policies::Heavy),
+        },
+        Play::Fleet {
+            words: titled(&quiet, "1,000 users, 0.2 messages/s each, limit 100/min"),
+            nodes: 1,
+            profile: policies(Policies::Quiet),
+        },
+    ]
 }
 
 fn hostile(depth: Depth) -> Vec<Play> {
     let (quiet, up, seconds) = match depth {
         Depth::Quick => (3.0, 4.0, "4.5"),
-        Depth::Standard => (10.0, 15.0, "16"),
+        Depth::Standard => (8.0, 12.0, "13"),
         Depth::Full => (30.0, 60.0, "61"),
     };
     let attack = format!(

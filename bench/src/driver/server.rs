@@ -9,6 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use super::Run;
+use super::config::{self, Profile};
+use super::peer::Peer;
 use crate::redis::Redis;
 use crate::{Outcome, clock, proc, scrape};
 
@@ -33,6 +35,8 @@ pub struct Server {
     pub ed25519_file: PathBuf,
     /// Whether it has a private port.
     pub is_gateway: bool,
+    /// What a client must trust, with TLS.
+    pub ca_file: Option<PathBuf>,
 }
 
 /// Long enough for the gateway to accept; it protects nothing but a loopback port for some seconds.
@@ -40,74 +44,6 @@ const SECRET: &str = "a-benchmark-secret-of-more-than-32-bytes-that-guards-nothi
 /// The key pair that RFC 8410 §10 publishes as its example.
 const ED25519_PRIVATE: &str = "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n";
 const ED25519_PUBLIC: &str = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----\n";
-
-/// One worker, limits out of the way, one room pattern, one message type: what the scenarios need and no more.
-fn config(ports: Ports, folder: &Path, id: &str, store: &str) -> String {
-    let (public, private, folder) = (ports.public, ports.private, folder.display());
-    // the most that the configuration accepts: policy runs, and never refuses
-    let limits: String = ["connect", "message", "login", "control"]
-        .map(|name| format!("[limit.{name}]\nrate = \"1000000/s\"\nburst = 1000000\n\n"))
-        .concat();
-    format!(
-        r#"# written by portcullis-bench
-[penalty]
-enabled = false
-[node]
-id = "{id}"
-workers = 1
-
-[listen]
-public = "{public}"
-private = "{private}"
-diagnostics_echo = true
-max_connections = 19000
-max_connections_per_ip = 19000
-
-[tls]
-mode = "off"
-
-[origin]
-missing = "allow"
-
-[store]
-{store}
-
-[log]
-filter = "warn"
-
-[[auth.issuer]]
-name = "bench"
-issuer = "https://bench.invalid"
-audience = "portcullis"
-algorithms = ["HS256"]
-secret_file = "{folder}/hs256.secret"
-roles_claim = "roles"
-user_prefix = "hs:"
-
-[[auth.issuer]]
-name = "bench-ed"
-issuer = "https://ed.bench.invalid"
-audience = "portcullis"
-algorithms = ["EdDSA"]
-public_key_file = "{folder}/ed25519.pub.pem"
-roles_claim = "roles"
-user_prefix = "ed:"
-
-[[room]]
-pattern = "room.*"
-join = ["member"]
-publish = ["member"]
-
-[message.chat]
-roles = ["member"]
-route = "room"
-
-{limits}[limit.bytes]
-rate = "64MiB/s"
-burst = "1GiB"
-"#
-    )
-}
 
 /// What is measured, in the words of sched(7): SCHED_FIFO, before all ordinary work.
 pub const FIRST: u8 = 10;
@@ -136,23 +72,32 @@ impl Server {
     ///
     /// # Errors
     /// It can't be started, ends by itself, or is not ready after 15 s.
-    pub fn gateway(options: &Run, folder: &Path, name: &str, ports: Ports) -> Outcome<Self> {
-        Self::node(options, folder, name, ports, ("bench", "url = \"memory:\""))
+    pub fn gateway(options: &Run, folder: &Path, name: &str, ports: Ports, profile: Profile) -> Outcome<Self> {
+        Self::node(options, folder, name, ports, ("bench", "url = \"memory:\""), profile)
     }
 
     /// The same under an id, with what `[store]` says.
     ///
     /// # Errors
     /// As [`Server::gateway`].
-    pub fn node(options: &Run, folder: &Path, name: &str, ports: Ports, (id, store): (&str, &str)) -> Outcome<Self> {
+    pub fn node(
+        options: &Run,
+        folder: &Path,
+        name: &str,
+        ports: Ports,
+        (id, store): (&str, &str),
+        profile: Profile,
+    ) -> Outcome<Self> {
         let folder = fs::canonicalize(folder)?;
+        config::files(&folder)?;
         let file = folder.join(format!("gateway-{id}.toml"));
-        fs::write(&file, config(ports, &folder, id, store))?;
+        fs::write(&file, config::toml(ports, &folder, (id, store), profile))?;
         let binary = fs::canonicalize(&options.gateway)
             .map_err(|error| format!("{}: {error}; build it with cargo build --release", options.gateway.display()))?;
         let mut command = pinned(options.server_cpu, options.realtime.then_some(FIRST), &binary);
         command.args(["run", "--config"]).arg(&file);
         let mut server = Self::start(command, &folder, &format!("gateway-{name}"), ports, true)?;
+        server.ca_file = profile.tls.then(|| folder.join(config::CERTIFICATE));
         server.wait(|| matches!(scrape::get(ports.private, "/health/ready"), Ok((200, _))))?;
         Ok(server)
     }
@@ -160,15 +105,22 @@ impl Server {
     /// A peer for comparison, once its port answers HTTP.
     ///
     /// # Errors
-    /// It can't be started, ends by itself, or does not answer within 15 s.
-    pub fn peer(options: &Run, folder: &Path, name: &str, line: &str, ports: Ports) -> Outcome<Self> {
+    /// It is not installed, ends by itself, or does not answer within 15 s: with the last line that it said.
+    pub fn peer(options: &Run, folder: &Path, peer: &Peer, ports: Ports, redis: Option<&Self>) -> Outcome<Self> {
         let folder = fs::canonicalize(folder)?;
-        let mut words = line.split_whitespace();
+        let mut words = peer.command.split_whitespace();
         let program = Path::new(words.next().ok_or("an empty peer command")?);
         let mut command = pinned(options.server_cpu, options.realtime.then_some(FIRST), program);
-        command.args(words).env("PORT", ports.public.port().to_string());
-        let mut server = Self::start(command, &folder, &format!("peer-{name}"), ports, false)?;
-        server.wait(|| scrape::get(ports.public, "/").is_ok())?;
+        command.args(words).env("PORT", ports.public.port().to_string()).env("FOLDER", &folder);
+        if let Some(redis) = redis {
+            command.env("REDIS_PORT", redis.ports.public.port().to_string());
+        }
+        let name = format!("peer-{}", peer.name);
+        let mut server = Self::start(command, &folder, &name, ports, false)?;
+        server.wait(|| scrape::get(ports.public, "/").is_ok()).map_err(|fault| {
+            let log = fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default();
+            log.lines().last().map_or_else(|| fault.to_string(), str::to_owned)
+        })?;
         Ok(server)
     }
 
@@ -187,7 +139,7 @@ impl Server {
         let log = File::create(folder.join(format!("{name}.log")))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let child = command.spawn().map_err(|error| format!("{name}: {error}"))?;
-        Ok(Self { child, ports, secret_file, ed25519_file, is_gateway })
+        Ok(Self { child, ports, secret_file, ed25519_file, is_gateway, ca_file: None })
     }
 
     fn wait(&mut self, ready: impl Fn() -> bool) -> Outcome<()> {

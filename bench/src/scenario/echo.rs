@@ -11,6 +11,7 @@ use super::entry::{Plan, bring_up};
 use crate::finding::{Finding, median, rounded, spread};
 use crate::histogram::Histogram;
 use crate::message::{self, Kind};
+use crate::meter::{Beside, Meter};
 use crate::proc::Probe;
 use crate::socket::{ConnId, Gone, Net, Player};
 use crate::{Outcome, clock, frame, request};
@@ -21,6 +22,9 @@ pub struct Echo {
     /// Where to.
     #[command(flatten)]
     pub aim: Aim,
+    /// What is read besides.
+    #[command(flatten)]
+    pub beside: Beside,
     /// Path of the raw echo.
     #[arg(long, default_value = "/diagnostics/echo")]
     pub raw_path: String,
@@ -42,6 +46,9 @@ pub struct Echo {
     /// Unmeasured seconds before each.
     #[arg(long, default_value_t = 0.3)]
     pub warm_up: f64,
+    /// Name of the results.
+    #[arg(long, default_value = "echo")]
+    pub id: String,
 }
 
 /// One connection of one kind: what it sends.
@@ -211,11 +218,30 @@ fn report(options: &Echo, window: usize, pairs: &[(Seen, Seen)], latencies: &(Hi
         "raw": side(&raw, column(|(raw, _)| raw.per_second), column(|(raw, _)| raw.busy), &latencies.0),
         "full": side(&full, column(|(_, full)| full.per_second), column(|(_, full)| full.busy), &latencies.1),
     });
-    let base = format!("echo.w{window}");
-    let what = |end: &str| format!("{}-byte chat, window {window}: {end}", options.bytes);
+    let base = format!("{}.w{window}", options.id);
+    let tls = if options.aim.ca_file.is_some() { " over TLS" } else { "" };
+    let what = |end: &str| format!("{}-byte chat{tls}, window {window}: {end}", options.bytes);
     Finding::new(&format!("{base}.raw"), what("CPU of a raw echo"), median(&raw), "us", Value::Null).print()?;
     Finding::new(&format!("{base}.full"), what("CPU of the whole path"), median(&full), "us", Value::Null).print()?;
     Finding::new(&format!("{base}.ratio"), what("whole path / raw echo"), median(&ratios), "x", detail).print()
+}
+
+/// What Redis does for a message, in a round of its own that has no warm-up: every message of it counts.
+fn on_redis(net: &mut Net, options: &Echo, meter: &mut Meter, full: &[Lane], window: usize) -> Outcome<()> {
+    meter.settle(net)?;
+    let idle = meter.idle(net, Duration::from_secs(1))?;
+    let whole = Echo { warm_up: 0.0, ..options.clone() };
+    let (before, mut latency) = (meter.read()?, Histogram::default());
+    round(net, &whole, full, window, &mut latency)?;
+    let (spent, count) = (meter.since(before)?, latency.count().max(1) as f64);
+    let beyond = spent.beyond(idle);
+    let row = |end: &str, what: &str, value: f64, unit: &str| {
+        let what = format!("{}-byte chat, window {window}: {what}", options.bytes);
+        Finding::new(&format!("{}.w{window}{end}", options.id), what, value, unit, Value::Null).print()
+    };
+    row(".redis_commands", "commands on Redis", beyond.commands / count, "")?;
+    row(".redis_cpu", "CPU of Redis", beyond.redis_cpu_ns / count / 1000.0, "us")?;
+    row(".calls", "policy calls", spent.calls / count, "")
 }
 
 /// Plays it.
@@ -224,8 +250,10 @@ fn report(options: &Echo, window: usize, pairs: &[(Seen, Seen)], latencies: &(Hi
 /// A connection failed, an echo is missing, an error came back, or the server's process can't be read.
 pub fn run(options: &Echo) -> Outcome<()> {
     let mut net = options.aim.net()?;
+    let mut meter = Meter::of(&options.aim, &options.beside)?;
     let plan = Plan {
         heads: options.aim.heads("echo", options.connections)?.into(),
+        dialect: options.aim.dialect,
         concurrency: options.aim.concurrency,
         rooms: Box::new(|n| format!("room.echo-{n}")),
         ping: false,
@@ -260,6 +288,9 @@ pub fn run(options: &Echo) -> Outcome<()> {
             pairs.push((a, b));
         }
         report(options, window, &pairs, &latencies)?;
+        if meter.has_redis() {
+            on_redis(&mut net, options, &mut meter, &full, window)?;
+        }
     }
     Ok(())
 }

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::message::{self, Kind};
+use crate::dialect::{Dialect, Heard};
+use crate::message;
 use crate::socket::{ConnId, Gone, Net, Player};
 use crate::{Outcome, clock, frame};
 
@@ -12,6 +13,8 @@ use crate::{Outcome, clock, frame};
 pub struct Session {
     /// Its socket.
     pub id: ConnId,
+    /// Which head of the plan was its own.
+    pub number: usize,
     /// What its messages must carry.
     pub csrf: String,
     /// The room it is in.
@@ -22,6 +25,8 @@ pub struct Session {
 pub struct Plan {
     /// One head for each session.
     pub heads: VecDeque<Vec<u8>>,
+    /// How the server is spoken to.
+    pub dialect: Dialect,
     /// Handshakes under way at once.
     pub concurrency: usize,
     /// The room of the n-th session; empty means none.
@@ -60,13 +65,14 @@ impl Entry {
     fn start(&mut self, net: &mut Net) -> Outcome<()> {
         while self.count_under_way < self.plan.concurrency {
             let Some(head) = self.plan.heads.pop_front() else { break };
+            let room = (self.plan.rooms)(self.started);
+            let head = self.plan.dialect.head(&net.host(), &room).unwrap_or(head);
             let id = net.open(head, self.plan.receive_buffer)?;
             if self.under_way.len() <= id {
                 self.under_way.resize(id + 1, None);
             }
-            let room = (self.plan.rooms)(self.started);
             if let Some(slot) = self.under_way.get_mut(id) {
-                *slot = Some((Step::Upgrade, Session { id, csrf: String::new(), room }));
+                *slot = Some((Step::Upgrade, Session { id, number: self.started, csrf: String::new(), room }));
             }
             self.started += 1;
             self.count_under_way += 1;
@@ -95,20 +101,29 @@ impl Entry {
 }
 
 impl Player for Entry {
+    fn opened(&mut self, net: &mut Net, id: ConnId) {
+        if self.plan.dialect.stands_when_open() {
+            self.joined(net, id);
+        }
+    }
+
     fn message(&mut self, net: &mut Net, id: ConnId, payload: &[u8]) {
+        let dialect = self.plan.dialect;
         let Some((step, session)) = self.step(id) else { return };
-        match (message::kind(payload), &step) {
-            (Kind::Welcome, Step::Upgrade) => {
+        match (dialect.hear(payload), &step) {
+            (Heard::Asks(text), _) => net.send(id, &dialect.say(text)),
+            (Heard::Welcome, Step::Upgrade) => {
                 session.csrf = message::csrf_token(payload).unwrap_or_default();
                 if session.room.is_empty() {
                     return self.joined(net, id);
                 }
-                let join = message::join(&session.room, &session.csrf);
+                let join = dialect.join(&session.room, &session.csrf);
                 *step = Step::Join;
                 net.send(id, &join);
             }
-            (Kind::Ack, Step::Join) => self.joined(net, id),
-            (Kind::Error, _) => self.fault = Some(String::from_utf8_lossy(payload).into_owned()),
+            // NATS says nothing of a subscription; what it says next to a ping stands for it
+            (Heard::Joined | Heard::Welcome, Step::Join) => self.joined(net, id),
+            (Heard::Error, _) => self.fault = Some(String::from_utf8_lossy(payload).into_owned()),
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ use super::Aim;
 use crate::finding::Finding;
 use crate::histogram::Histogram;
 use crate::message::{self, Kind};
+use crate::meter::{Beside, Meter};
 use crate::socket::{ConnId, Gone, Net, Player};
 use crate::{Outcome, clock, frame};
 
@@ -28,6 +29,9 @@ pub struct Handshake {
     /// Where to.
     #[command(flatten)]
     pub aim: Aim,
+    /// What is read besides.
+    #[command(flatten)]
+    pub beside: Beside,
     /// How many are measured.
     #[arg(long, default_value_t = 10_000)]
     pub count: usize,
@@ -144,25 +148,44 @@ fn play(net: &mut Net, mut run: Run) -> Outcome<Run> {
 /// More than one handshake in a hundred failed, nothing happened, or the server's process can't be read.
 pub fn run(options: &Handshake) -> Outcome<()> {
     let mut net = options.aim.net()?;
-    let probe = options.aim.probe();
+    let mut meter = Meter::of(&options.aim, &options.beside)?;
     play(&mut net, Run::new(options.aim.heads("warm", options.warm_up)?, options))?;
+    let idle = if meter.has_redis() {
+        meter.settle(&mut net)?;
+        Some(meter.idle(&mut net, Duration::from_secs(1))?)
+    } else {
+        None
+    };
+    let held = meter.redis_memory()?;
     let measured = Run::new(options.aim.heads("shake", options.count)?, options);
-    let (cpu, begin) = (probe.cpu_ns()?, clock::now_ns());
+    let before = meter.read()?;
     let run = play(&mut net, measured)?;
-    let (cpu, elapsed) = ((probe.cpu_ns()? - cpu) as f64, (clock::now_ns() - begin) as f64);
+    let spent = meter.since(before)?;
     let welcomed = run.welcomed.max(1) as f64;
     if run.welcomed * 100 < options.count as u64 * 99 {
         return Err(format!("{} of {} were welcomed; the others: {:?}", run.welcomed, options.count, run.lost).into());
     }
+    let memory = meter.memory()?;
     let detail = json!({
-        "cpu_us": cpu / welcomed / 1000.0, "per_second": (welcomed / elapsed * 1e9).round(), "welcomed": run.welcomed,
-        "server_busy": cpu / elapsed, "concurrency": options.aim.concurrency, "to_welcome": run.latency.summary(),
-        "lost": run.lost,
+        "cpu_us": spent.cpu_ns / welcomed / 1000.0, "per_second": (welcomed / spent.seconds).round(), "welcomed": run.welcomed,
+        "server_busy": spent.busy(), "concurrency": options.aim.concurrency, "to_welcome": run.latency.summary(),
+        "lost": run.lost, "rss": memory.rss, "pss": memory.pss,
     });
     let algorithm = if options.aim.ed25519_file.is_some() { "EdDSA" } else { "HS256" };
+    let tls = if options.aim.ca_file.is_some() { ", TLS without resumption" } else { "" };
     let what = match options.after {
-        After::Hold => format!("handshakes per core-second, {algorithm}, up to welcome, sessions stay"),
-        After::Cycle => format!("open and close cycles per core-second, {algorithm}, closing handshake included"),
+        After::Hold => format!("handshakes per core-second, {algorithm}{tls}, up to welcome, sessions stay"),
+        After::Cycle => format!("open and close cycles per core-second, {algorithm}{tls}, closing handshake included"),
     };
-    Finding::new(&options.id, what, (welcomed / cpu * 1e9).round(), "1/core-s", detail).print()
+    Finding::new(&options.id, what, (welcomed / spent.cpu_ns * 1e9).round(), "1/core-s", detail).print()?;
+    let Some(idle) = idle else { return Ok(()) };
+    let net = spent.beyond(idle);
+    let row = |end: &str, what: &str, value: f64, unit: &str| {
+        Finding::new(&format!("{}{end}", options.id), what, value, unit, json!(null)).print()
+    };
+    row(".redis_scripts", "scripts on Redis for a handshake", net.scripts / welcomed, "")?;
+    row(".redis_commands", "commands on Redis for a handshake, those in scripts too", net.commands / welcomed, "")?;
+    row(".redis_cpu", "CPU of Redis for a handshake", net.redis_cpu_ns / welcomed / 1000.0, "us")?;
+    let bytes = meter.redis_memory()?.unwrap_or(0).saturating_sub(held.unwrap_or(0)) as f64;
+    row(".redis_bytes", "memory of Redis for a session", bytes / welcomed, "B")
 }

@@ -163,6 +163,7 @@ pub fn run(options: &Healthy) -> Outcome<()> {
     let mut net = options.aim.net()?;
     let plan = Plan {
         heads: options.aim.heads("well", options.clients)?.into(),
+        dialect: options.aim.dialect,
         concurrency: options.aim.concurrency,
         rooms: Box::new(|n| format!("room.well-{}", n % 100)),
         ping: false,

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::entry::{Plan, bring_up};
 use super::{Aim, rest};
+use crate::dialect::Dialect;
 use crate::finding::{Finding, line};
 use crate::{Outcome, clock};
 
@@ -26,6 +27,9 @@ pub struct Idle {
     /// Seconds of silence before memory is read.
     #[arg(long, default_value_t = 3.0)]
     pub settle: f64,
+    /// Name of the results.
+    #[arg(long, default_value = "idle")]
+    pub id: String,
 }
 
 /// Plays it.
@@ -42,9 +46,11 @@ pub fn run(idle: &Idle) -> Outcome<()> {
         let (from, rooms) = (standing, idle.rooms.max(1));
         let plan = Plan {
             heads: heads.into(),
+            dialect: idle.aim.dialect,
             concurrency: idle.aim.concurrency,
             rooms: Box::new(move |n| format!("room.{}", (from + n) % rooms)),
-            ping: true,
+            // the peers are asked for nothing but to be there
+            ping: idle.aim.dialect == Dialect::Portcullis,
             receive_buffer: None,
             patience: clock::seconds(idle.aim.patience),
         };
@@ -67,7 +73,9 @@ pub fn run(idle: &Idle) -> Outcome<()> {
     };
     let (rss, rss_at_zero) = slope(|memory| memory.rss)?;
     let (pss, pss_at_zero) = slope(|memory| memory.pss)?;
-    let what = format!("resident memory per idle session in a room, {:?} sessions", idle.plateaus);
-    Finding::new("idle.rss", what, rss, "B/session", detail(rss_at_zero)).print()?;
-    Finding::new("idle.pss", "the same, proportional set", pss, "B/session", detail(pss_at_zero)).print()
+    let tls = if idle.aim.ca_file.is_some() { " over TLS" } else { "" };
+    let what = format!("resident memory per idle session{tls} in a room, {:?} sessions", idle.plateaus);
+    Finding::new(&format!("{}.rss", idle.id), what, rss, "B/session", detail(rss_at_zero)).print()?;
+    Finding::new(&format!("{}.pss", idle.id), "the same, proportional set", pss, "B/session", detail(pss_at_zero))
+        .print()
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::dialect::Dialect;
 use crate::finding::print_line;
 use crate::proc::Probe;
 use crate::socket::{Net, Route};
 use crate::token::Mint;
-use crate::{Outcome, clock, request};
+use crate::{Outcome, clock, request, tls};
 
 /// Bringing sessions up, the part that all have in common.
 pub mod entry;
@@ -27,6 +28,8 @@ pub mod handshake;
 pub mod hostile;
 /// Memory of idle sessions.
 pub mod idle;
+/// Many to few: small rooms, direct messages, comings and goings, each at its own fixed moment.
+pub mod load;
 /// One message from node to node, beside Redis's own publish and subscribe.
 pub mod relay;
 /// All clients of a node lose it at once.
@@ -60,6 +63,12 @@ pub struct Aim {
     /// `aud`.
     #[arg(long, default_value = "portcullis")]
     pub audience: String,
+    /// TLS, and whom it trusts (PEM).
+    #[arg(long)]
+    pub ca_file: Option<PathBuf>,
+    /// How the server is spoken to.
+    #[arg(long, value_enum, default_value = "portcullis")]
+    pub dialect: Dialect,
     /// Put before every `sub`; generators that run at the same time need different ones.
     #[arg(long, default_value = "bench")]
     pub prefix: String,
@@ -87,9 +96,10 @@ impl Aim {
     /// Sockets to the server.
     ///
     /// # Errors
-    /// The system has no epoll instance left.
+    /// The system has no epoll instance left, or `ca_file` can't be read.
     pub fn net(&self) -> Outcome<Net> {
-        Net::new(Route { target: self.target, first_source: self.first_source, sources: self.sources })
+        let tls = self.ca_file.as_deref().map(tls::client).transpose()?;
+        Net::new(Route { target: self.target, first_source: self.first_source, sources: self.sources, tls })
     }
 
     /// How long a turn may wait for events where every sleep would be on the server's account.
@@ -103,13 +113,28 @@ impl Aim {
     /// # Errors
     /// The key can't be read or can't sign.
     pub fn heads(&self, series: &str, count: usize) -> Outcome<Vec<Vec<u8>>> {
-        let mint = match &self.ed25519_file {
-            Some(file) => Mint::with_ed25519_file(file, &self.issuer, &self.audience)?,
-            None => Mint::with_secret_file(&self.secret_file, &self.issuer, &self.audience)?,
-        };
+        if self.dialect != Dialect::Portcullis {
+            return Ok(vec![Vec::new(); count]);
+        }
         let host = self.target.to_string();
-        let tokens = mint.many(&format!("{}-{series}", self.prefix), count)?;
+        let tokens = self.mint()?.many(&format!("{}-{series}", self.prefix), count)?;
         Ok(tokens.iter().map(|token| request::head(&host, "/ws", Some(token))).collect())
+    }
+
+    /// Request heads of `count` connections of one and the same user.
+    ///
+    /// # Errors
+    /// As [`Aim::heads`].
+    pub fn heads_of_one(&self, name: &str, count: usize) -> Outcome<Vec<Vec<u8>>> {
+        let token = self.mint()?.one(&format!("{}-{name}", self.prefix))?;
+        Ok(vec![request::head(&self.target.to_string(), "/ws", Some(&token)); count])
+    }
+
+    fn mint(&self) -> Outcome<Mint> {
+        match &self.ed25519_file {
+            Some(file) => Mint::with_ed25519_file(file, &self.issuer, &self.audience),
+            None => Mint::with_secret_file(&self.secret_file, &self.issuer, &self.audience),
+        }
     }
 
     /// The moment at which a wait that begins now is given up.

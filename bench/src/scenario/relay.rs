@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::entry::{Plan, Session, bring_up};
 use super::{Aim, rest};
-use crate::finding::{Finding, median, rounded, spread};
+use crate::finding::{Finding, line, median, rounded, spread};
 use crate::histogram::Histogram;
 use crate::message::{self, Kind};
 use crate::proc::Probe;
@@ -162,6 +162,7 @@ impl Bench<'_> {
         let room = room.to_owned();
         let plan = Plan {
             heads: self.options.aim.heads(series, count)?.into(),
+            dialect: self.options.aim.dialect,
             concurrency: self.options.aim.concurrency,
             rooms: Box::new(move |_| room.clone()),
             ping: false,
@@ -189,7 +190,22 @@ pub fn run(options: &Relay) -> Outcome<()> {
     let mut bench = Bench { options, net: options.aim.net()?, probes, redis };
     handshakes(&mut bench)?;
     latency(&mut bench)?;
-    cost(&mut bench)
+    cost(&mut bench)?;
+    listeners(&bench)
+}
+
+/// What a message costs Redis more for each connection, that is node, that hears it: Redis alone, its own publish.
+fn listeners(bench: &Bench<'_>) -> Outcome<()> {
+    let (options, [.., probe]) = (bench.options, &bench.probes);
+    let mut points = Vec::new();
+    for count in [1usize, 4, 16] {
+        let ns = raw::cost(options.redis, probe, options.bytes, count, 8_000)?;
+        points.push((count as f64, ns / 1000.0));
+    }
+    let (slope, first) = line(&points).ok_or("no slope")?;
+    let detail = json!({ "listeners_and_us": points, "intercept_us": rounded(first) });
+    let what = "CPU of Redis for each further listener of a message, its own publish, slope over 1, 4, 16";
+    Finding::new("relay.raw.listener", what, slope, "us", detail).print()
 }
 
 fn latency(bench: &mut Bench<'_>) -> Outcome<()> {
@@ -249,7 +265,8 @@ fn cost(bench: &mut Bench<'_>) -> Outcome<()> {
     for members in &options.members {
         let (sender, receivers) = bench.pair(&format!("room.cost-{members}"), *members)?;
         let receiver = receivers.last().ok_or("no receiver")?.id;
-        rest(&mut bench.net, Duration::from_secs(1))?;
+        // what a thousand newcomers set off is over
+        rest(&mut bench.net, Duration::from_secs(3))?;
         // a larger room takes the nodes longer, and Redis must not know
         let rate = options.rate.min(20_000.0 / *members as f64).max(20.0);
         let (calls, cpu, began) = (redis::all(&bench.redis.calls()?), bench.cpu()?, clock::now_ns());

@@ -174,6 +174,7 @@ pub fn run(options: &Storm) -> Outcome<()> {
     let heads = options.aim.heads("storm", options.clients)?;
     let plan = Plan {
         heads: heads.clone().into(),
+        dialect: options.aim.dialect,
         concurrency: options.aim.concurrency,
         rooms: Box::new(|_| String::new()),
         ping: false,

@@ -112,3 +112,34 @@ fn there_are_completions_for_shells() {
         assert!(said.code == 0 && said.out.contains("gatectl") && said.out.contains("broadcast"), "{shell}");
     }
 }
+
+#[test]
+fn capacity_is_reckoned_from_the_kept_measurements_or_from_ones_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let here = dir.path();
+    let of = |words: &[&str]| {
+        let said = run(here, words);
+        assert_eq!(said.code, 0, "{words:?}: {said:?}");
+        said.rows().remove(0)
+    };
+    let (small, large) = (of(&["capacity", "--json"]), of(&["capacity", "--json", "--sessions", "10000000"]));
+    assert!(large["nodes"].as_u64() > small["nodes"].as_u64() && large["redis_shards"].as_u64() > Some(1), "{large}");
+    assert!(small["source"].as_str().is_some_and(|source| !source.is_empty()), "{small}");
+    let table = run(here, &["capacity", "--sessions", "1000000", "--tls"]);
+    assert!(table.code == 0 && table.out.contains("Redis shards") && table.out.contains("measured by:"), "{table:?}");
+
+    let mut slopes: serde_json::Value =
+        serde_json::from_str(include_str!("../../../common/src/capacity/slopes.json")).unwrap();
+    slopes["session_bytes"] = serde_json::json!(1e6);
+    fs::write(here.join("own.json"), slopes.to_string()).unwrap();
+    let own = of(&["capacity", "--json", "--slopes", "own.json"]);
+    assert!(own["nodes_by_memory"].as_u64() > small["nodes_by_memory"].as_u64(), "{own}");
+    for (words, expected) in [
+        (&["capacity", "--sessions=-1"][..], "--sessions"),
+        (&["capacity", "--cores", "0"], "above 0"),
+        (&["capacity", "--slopes", "none.json"], "none.json"),
+    ] {
+        let said = run(here, words);
+        assert!(said.code == 64 && said.err.contains(expected), "{words:?}: {said:?}");
+    }
+}

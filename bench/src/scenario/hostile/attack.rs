@@ -193,6 +193,7 @@ pub fn run(options: &Attack) -> Outcome<()> {
     let mut net = options.aim.net()?;
     let plan = |heads: Vec<Vec<u8>>, receive_buffer| Plan {
         heads: heads.into(),
+        dialect: options.aim.dialect,
         concurrency: options.aim.concurrency,
         rooms: Box::new(|_| ROOM.to_owned()),
         ping: false,

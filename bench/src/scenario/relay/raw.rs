@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::histogram::Histogram;
+use crate::proc::Probe;
 use crate::redis::Redis;
 use crate::{Outcome, clock};
 
@@ -53,4 +54,41 @@ impl Pair {
         }
         Ok(hears.join().map_err(|_| "the subscriber's thread ended")??)
     }
+}
+
+/// Nanoseconds of Redis's CPU for one message that so many connections hear, `count` of them in a row.
+pub(super) fn cost(address: SocketAddr, probe: &Probe, bytes: usize, listeners: usize, count: u64) -> Outcome<f64> {
+    let channel = format!("bench-listeners-{listeners}").into_bytes();
+    let mut hears = Vec::new();
+    for _ in 0..listeners {
+        let mut subscriber = Redis::connect(address)?;
+        subscriber.send(&[b"SUBSCRIBE", &channel])?;
+        subscriber.answer()?;
+        hears.push(std::thread::Builder::new().name("listener".into()).spawn(move || -> Result<(), String> {
+            for _ in 0..count {
+                subscriber.answer().map_err(|error| error.to_string())?;
+            }
+            Ok(())
+        })?);
+    }
+    let mut publisher = Redis::connect(address)?;
+    let (payload, before) = (vec![b'x'; bytes + AROUND], probe.cpu_ns()?);
+    // some at once, as a busy node's pipeline sends them
+    const AT_ONCE: u64 = 16;
+    for _ in 0..count / AT_ONCE {
+        for _ in 0..AT_ONCE {
+            publisher.send(&[b"PUBLISH", &channel, &payload])?;
+        }
+        for _ in 0..AT_ONCE {
+            publisher.answer()?;
+        }
+    }
+    for _ in 0..count % AT_ONCE {
+        publisher.send(&[b"PUBLISH", &channel, &payload])?;
+        publisher.answer()?;
+    }
+    for listener in hears {
+        listener.join().map_err(|_| "a listener's thread ended")??;
+    }
+    Ok((probe.cpu_ns()? - before) as f64 / count.max(1) as f64)
 }

@@ -85,6 +85,8 @@ pub enum Verb {
     /// Reputation of addresses: lists into signed files for the nodes
     #[command(subcommand)]
     Feed(FeedVerb),
+    /// How many nodes and how much Redis a fleet needs, from what was measured
+    Capacity(Capacity),
     /// Make an operator's key
     Keygen(Keygen),
     /// Tokens for trying out
@@ -95,6 +97,61 @@ pub enum Verb {
         /// Which
         shell: Shell,
     },
+}
+
+/// The workload, the machines, and which measurements to believe.
+#[derive(Args)]
+pub struct Capacity {
+    /// Sessions at the same time
+    #[arg(long, default_value = "100000", value_parser = at_least_zero)]
+    pub sessions: f64,
+    /// Messages that a session sends, a second
+    #[arg(long, default_value = "0.1", value_parser = at_least_zero)]
+    pub messages: f64,
+    /// Members that a message reaches, its sender among them
+    #[arg(long, default_value = "10", value_parser = at_least_zero)]
+    pub members: f64,
+    /// How often a session begins anew, an hour
+    #[arg(long, default_value = "1", value_parser = at_least_zero)]
+    pub reconnects: f64,
+    /// Bytes of a delivered message on the wire
+    #[arg(long, default_value = "400", value_parser = at_least_zero)]
+    pub bytes: f64,
+    /// Gateways end TLS themselves
+    #[arg(long)]
+    pub tls: bool,
+    /// Cores of a node
+    #[arg(long, default_value = "4", value_parser = above_zero)]
+    pub cores: f64,
+    /// Memory of a node, in GiB
+    #[arg(long, default_value = "8", value_parser = above_zero, value_name = "GIB")]
+    pub memory: f64,
+    /// Percentage of cores and memory that may be used
+    #[arg(long, default_value = "60", value_parser = above_zero, value_name = "PERCENT")]
+    pub use_up_to: f64,
+    /// The most sessions that a node shall hold, whatever fits
+    #[arg(long, default_value = "100000", value_parser = above_zero, value_name = "SESSIONS")]
+    pub per_node: f64,
+    /// What the kernel holds for a socket, in bytes
+    #[arg(long, default_value = "4096", value_parser = at_least_zero, value_name = "BYTES")]
+    pub socket: f64,
+    /// Seconds in which the sessions of a lost node are back
+    #[arg(long, default_value = "10", value_parser = above_zero, value_name = "SECONDS")]
+    pub storm: f64,
+    /// Your own measurements: a JSON object with the members of common/src/capacity/slopes.json
+    #[arg(long, value_name = "FILE")]
+    pub slopes: Option<PathBuf>,
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    at_least_zero(text).and_then(|number| if number > 0.0 { Ok(number) } else { Err("must be above 0".to_owned()) })
+}
+
+fn at_least_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && (0.0..=1e12).contains(&number) => Ok(number),
+        _ => Err(format!("{text} is not a number from 0 to 10^12")),
+    }
 }
 
 #[derive(Subcommand)]

@@ -39,6 +39,9 @@ mod watch;
 /// Tokens for trying out.
 mod mint;
 
+/// What a fleet of some size needs.
+mod capacity;
+
 /// Tables, JSON, times.
 mod show;
 
@@ -106,6 +109,7 @@ async fn run(arguments: Arguments) -> Result<End, Trouble> {
     let json = arguments.common.json;
     let common = &arguments.common;
     match arguments.verb {
+        Verb::Capacity(what) => capacity::tell(&what, json),
         Verb::Keygen(what) => keys::keygen(&what, json),
         Verb::Completions { shell } => Ok(arguments::completions(shell)),
         Verb::Feed(FeedVerb::Compile(what)) => feed::compile(common, &what),

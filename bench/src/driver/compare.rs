@@ -1,0 +1,175 @@
+//! Figures that are made of others of the same run: ours beside the peers', two nodes beside one, many beside few.
+
+use serde_json::{Value, json};
+
+use super::peer::Peer;
+use super::rounds;
+use super::row::Row;
+use crate::finding::{Finding, line};
+
+struct Found<'a> {
+    rows: &'a [Row],
+}
+
+impl<'a> Found<'a> {
+    fn row(&self, id: &str) -> Option<(&'a Finding, &'a str)> {
+        self.rows.iter().find_map(|row| Some((row.finding().filter(|found| found.id == id)?, row.command.as_str())))
+    }
+
+    fn ratio(&self, id: &str, what: String, one: &str, other: &str) -> Option<Row> {
+        let (one, command) = self.row(one)?;
+        let (value, detail) = rounds::ratio(one, self.row(other)?.0)?;
+        Some(Row::found(Finding::new(id, what, value, "x", detail), command))
+    }
+
+    /// What follows `prefix` in ids, where it is a number, rising.
+    fn counts(&self, prefix: &str) -> Vec<u64> {
+        let of = |row: &Row| row.finding()?.id.strip_prefix(prefix)?.parse().ok();
+        let mut counts: Vec<u64> = self.rows.iter().filter_map(of).collect();
+        counts.sort_unstable();
+        counts
+    }
+}
+
+/// All of them that the rows allow.
+#[must_use]
+pub fn all(rows: &[Row]) -> Vec<Row> {
+    let found = Found { rows };
+    let mut out = Vec::new();
+    beside_peers(&found, &mut out);
+    over_nodes(&found, &mut out);
+    growth(&found, &mut out);
+    policies(&found, &mut out);
+    out
+}
+
+fn beside_peers(found: &Found<'_>, out: &mut Vec<Row>) {
+    let peers = |prefix: &str| {
+        let name = |row: &Row| Some(row.finding()?.id.strip_prefix(prefix)?.split_once('.')?.0.to_owned());
+        let mut names: Vec<String> = found.rows.iter().filter_map(name).collect();
+        names.dedup();
+        names
+    };
+    for members in found.counts("fanout.") {
+        let ours = format!("fanout.{members}");
+        for peer in peers("fanout-") {
+            let what = format!("CPU per delivery to {members} members / {}", Peer::title(&peer));
+            out.extend(found.ratio(&format!("{ours}.vs.{peer}"), what, &ours, &format!("fanout-{peer}.{members}")));
+        }
+        let what = format!("CPU per delivery to {members} members / a raw echo at window 1");
+        out.extend(found.ratio(&format!("{ours}.vs.raw-echo"), what, &ours, "echo.w1.raw"));
+    }
+    for peer in peers("idle-small-") {
+        let what = format!("memory of an idle session / {}", Peer::title(&peer));
+        let id = format!("idle-small.vs.{peer}");
+        out.extend(found.ratio(&id, what, "idle-small.rss", &format!("idle-small-{peer}.rss")));
+    }
+}
+
+fn over_nodes(found: &Found<'_>, out: &mut Vec<Row>) {
+    let counts = found.counts("nodes2.");
+    for members in &counts {
+        let two = format!("nodes2.{members}");
+        let what = |of: &str| format!("CPU per delivery to {members} members over two nodes / over one{of}");
+        out.extend(found.ratio(&format!("{two}.vs.one"), what(""), &two, &format!("nodes0.{members}")));
+        let id = format!("{two}.vs.one-redis");
+        out.extend(found.ratio(&id, what(" with Redis"), &two, &format!("nodes1.{members}")));
+    }
+    if let (Some(few), Some(many)) = (counts.first(), counts.last()) {
+        let what = format!("commands on Redis for a message to {many} members / to {few}, two nodes");
+        let of = |members: &u64| format!("nodes2.{members}.redis_commands");
+        out.extend(found.ratio("nodes2.redis_commands_growth", what, &of(many), &of(few)));
+    }
+    let even = found.counts("nodes2-even.");
+    if let (Some(few), Some(many)) = (even.first(), even.last()) {
+        let what = format!("CPU of Redis for a message to {many} members / to {few}, two nodes, 100 messages/s");
+        let of = |members: &u64| format!("nodes2-even.{members}.redis_cpu");
+        out.extend(found.ratio("nodes2.redis_growth", what, &of(many), &of(few)));
+    }
+}
+
+fn growth(found: &Found<'_>, out: &mut Vec<Row>) {
+    if let Some(many) = found.counts("fanout.").last().filter(|many| **many > 1_000) {
+        let what = format!("CPU per delivery to {many} members / to 1,000");
+        out.extend(found.ratio("fanout.growth", what, &format!("fanout.{many}"), "fanout.1000"));
+    }
+    let Some((idle, command)) = found.row("idle.rss") else { return };
+    let plateaus = idle.detail.get("plateaus").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let point = |value: &Value| Some((value.get("sessions")?.as_f64()?, value.get("rss")?.as_f64()?));
+    let points: Vec<(f64, f64)> = plateaus.iter().filter_map(point).collect();
+    let half = points.len() / 2;
+    let (Some(low), Some(high)) = (points.get(..=half), points.get(points.len() - half - 1..)) else { return };
+    if let (Some((first, _)), Some((last, _))) = (line(low), line(high)) {
+        let detail = json!({ "first_half": first, "second_half": last });
+        let what = "memory of an idle session, upper half of the counts / lower half";
+        out.push(Row::found(Finding::new("idle.growth", what, last / first, "x", detail), command));
+    }
+}
+
+/// All policies beside as few as can be.
+fn policies(found: &Found<'_>, out: &mut Vec<Row>) {
+    for store in ["memory", "redis"] {
+        let of = |level: &str, end: &str| format!("policy.{store}.{level}{end}");
+        let what = format!("CPU of a message, all policies / as few as can be, {store} store");
+        out.extend(found.ratio(&of("all", ".vs.off"), what, &of("all", ".w8.full"), &of("off", ".w8.full")));
+        let what = format!("CPU of a handshake, all policies / as few as can be, {store} store");
+        // handshakes are figures of speed
+        let (all, off) = (of("all", ".handshakes"), of("off", ".handshakes"));
+        out.extend(found.ratio(&of("all", ".handshakes.vs.off"), what, &off, &all));
+    }
+    let what = "CPU of a message, Redis / memory, policies as by default".to_owned();
+    out.extend(found.ratio(
+        "policy.redis.vs.memory",
+        what,
+        "policy.redis.defaults.w8.full",
+        "policy.memory.defaults.w8.full",
+    ));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(figures: &[(&str, f64)]) -> Vec<Row> {
+        figures.iter().map(|(id, value)| Row::found(Finding::new(id, "", *value, "us", Value::Null), "run")).collect()
+    }
+
+    fn value(rows: &[Row], id: &str) -> Option<f64> {
+        rows.iter().filter_map(Row::finding).find(|finding| finding.id == id).map(|finding| finding.value)
+    }
+
+    #[test]
+    fn ours_stands_beside_each_peer_and_two_nodes_beside_one() {
+        let made = all(&rows(&[
+            ("fanout.1000", 6.0),
+            ("fanout.10000", 6.6),
+            ("fanout.1000.lost", 0.0),
+            ("fanout-uws.1000", 5.0),
+            ("fanout-uws.1000.lost", 0.0),
+            ("nodes0.1000", 6.0),
+            ("nodes2.1000", 6.9),
+            ("nodes2-even.10", 7.0),
+            ("nodes2-even.10.redis_cpu", 10.0),
+            ("nodes2-even.400", 7.0),
+            ("nodes2-even.400.redis_cpu", 11.0),
+            ("policy.redis.off.handshakes", 9000.0),
+            ("policy.redis.all.handshakes", 6000.0),
+        ]));
+        assert_eq!(value(&made, "fanout.1000.vs.uws"), Some(1.2));
+        assert_eq!((value(&made, "nodes2.1000.vs.one"), value(&made, "nodes2.redis_growth")), (Some(1.15), Some(1.1)));
+        assert_eq!(
+            (value(&made, "fanout.growth"), value(&made, "policy.redis.all.handshakes.vs.off")),
+            (Some(1.1), Some(1.5))
+        );
+        assert_eq!(made.len(), 5);
+    }
+
+    #[test]
+    fn memory_grows_evenly_when_both_halves_have_one_slope() {
+        let plateaus = json!({ "plateaus": [
+            { "sessions": 1, "rss": 10 }, { "sessions": 2, "rss": 20 }, { "sessions": 3, "rss": 32 },
+        ]});
+        let finding = Finding::new("idle.rss", "", 11.0, "B", plateaus);
+        assert_eq!(value(&all(&[Row::found(finding, "run")]), "idle.growth"), Some(1.2));
+    }
+}
