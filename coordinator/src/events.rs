@@ -4,7 +4,7 @@ use portcullis_common::ids::NodeId;
 use portcullis_common::membership::{Life, Standing};
 use portcullis_common::store::StoreFault;
 use portcullis_common::store::leader::Fence;
-use portcullis_common::stuffing::detector::Decision;
+use portcullis_common::stuffing::verdict::Decision;
 
 use crate::election::Loss;
 use crate::metrics::{Metrics, name};

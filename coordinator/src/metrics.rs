@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 
 use portcullis_common::membership::Standing;
-use portcullis_common::stuffing::detector::Why;
+use portcullis_common::stuffing::verdict::Why;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -12,7 +12,8 @@ use portcullis_common::store::control::{ControlEntry, ControlSink, Logged, Targe
 use portcullis_common::store::leader::Fence;
 use portcullis_common::store::report::{Page, Place};
 use portcullis_common::store::{Judging, StoreFault};
-use portcullis_common::stuffing::detector::{Detector, Judgement};
+use portcullis_common::stuffing::detector::Detector;
+use portcullis_common::stuffing::verdict::Judgement;
 
 use crate::events::{ReportsRefused, StuffingFound, StuffingWithheld};
 use crate::metrics::Part;

@@ -18,8 +18,11 @@ use crate::store::octets::Reader;
 /// What a node counts.
 pub mod tally;
 
-/// Who is shut out.
+/// Who is to be shut out.
 pub mod detector;
+
+/// What came of it.
+pub mod verdict;
 
 /// Sets that forget.
 mod fading;

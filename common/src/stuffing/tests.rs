@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::detector::{Detector, Why};
+use super::detector::Detector;
 use super::tally::{Claimed, FAILED, GENERATION, REMEMBERED, Tally};
+use super::verdict::Why;
 use super::*;
 use crate::clock::{Mono, UnixMs};
 use crate::config::model::{Config, Rate, Stuffing};

@@ -1,6 +1,6 @@
 //! Stuffing and scanning, judged by a node that has no coordinator.
 
-use portcullis_common::stuffing::detector::Decision;
+use portcullis_common::stuffing::verdict::Decision;
 use serde_json::json;
 
 use crate::metrics::Metrics;

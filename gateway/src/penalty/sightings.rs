@@ -10,8 +10,9 @@ use portcullis_common::clock::Mono;
 use portcullis_common::config::model::{StoreUrl, Stuffing};
 use portcullis_common::ids::UserId;
 use portcullis_common::store::report::Reports;
-use portcullis_common::stuffing::detector::{Detector, Judgement};
+use portcullis_common::stuffing::detector::Detector;
 use portcullis_common::stuffing::tally::{Claimed, Tally};
+use portcullis_common::stuffing::verdict::Judgement;
 
 use super::lock;
 use crate::admit::auth::{BadToken, claimed};
