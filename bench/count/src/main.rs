@@ -24,6 +24,9 @@ mod guard;
 /// From a room's message to the frames of its members.
 mod fan;
 
+/// Limiters and the embedded store.
+mod state;
+
 /// Callgrind: started, and its files read.
 mod callgrind;
 
@@ -88,6 +91,6 @@ mod tests {
     #[test]
     fn every_case_does_what_it_is_there_for() {
         // each asserts that it passed, or arrived, itself
-        super::case::all().iter_mut().for_each(|case| (case.run)());
+        super::case::all().iter_mut().chain(&mut super::state::cases()).for_each(|case| (case.run)());
     }
 }
