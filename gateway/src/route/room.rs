@@ -20,7 +20,7 @@ use crate::node::Node;
 use crate::pipeline::role::Terms;
 use crate::session::connection::{Next, Turn};
 use crate::session::guard::RETRIES;
-use crate::session::talk::{Session, Sort, Work, subject_of};
+use crate::session::talk::{Session, Sort, Work};
 use crate::wire_out;
 
 /// Missed messages that a join brings back at most, and no more bytes than half of what the outbox still takes; more are
@@ -283,7 +283,7 @@ pub fn leave_forbidden(session: &mut Session, turn: &mut Turn<'_, '_>) {
     let rooms = turn.peer.rooms.borrow().clone();
     for room in rooms {
         let node = Arc::clone(&turn.worker.node);
-        if node.rules.load().policy.rooms.may_join(&room, &subject_of(&session.identity)).is_err() {
+        if node.rules.load().policy.rooms.may_join(&room, &session.identity.subject()).is_err() {
             // the membership was checked a line ago
             let _ = leave(session, room, None, turn);
         }

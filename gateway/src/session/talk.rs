@@ -1,18 +1,14 @@
 //! What one session says and hears: frames through the pipeline, actions to their routes, answers to the outbox.
 
 use std::collections::VecDeque;
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
 use portcullis_common::clock::{Mono, UnixMs};
 use portcullis_common::ids::{NodeEpoch, RequestId, RoomName};
 use portcullis_common::stage::Stage;
-use portcullis_common::store::{StoreFault, StoreFuture};
 use portcullis_common::wire::code::{Close, Code};
 use portcullis_common::wire::reject::Reject;
 use portcullis_common::wire::reply::{
@@ -27,26 +23,16 @@ use super::park::Parked;
 use super::resume::{self, Grant};
 use crate::admit::auth::Identity;
 use crate::admit::subprotocol::Protocol;
-use crate::bus;
 use crate::events::{DryRun, Ended, MessageRejected, MessageSanitised};
 use crate::frame::{Event, Limits, Opcode, encode};
 use crate::pipeline::{self, ConnState, Frame, Now, Pass, Verdict, Who};
-use crate::route::rooms::Subject;
-use crate::route::{self, Done, Outcome};
+use crate::route;
 use crate::wire_out;
 
-/// Store calls of one session that are under way; the peer is not read while there are so many.
-const IN_FLIGHT: usize = 32;
+pub(crate) use self::calls::{Sort, Work};
 
-/// What rules are asked about a session's holder.
-pub(crate) fn subject_of(identity: &Identity) -> Subject<'_> {
-    Subject {
-        user: &identity.user,
-        tenant: identity.tenant.as_ref(),
-        roles: &identity.roles,
-        claims: identity.claims.get(),
-    }
-}
+/// What it waits for.
+mod calls;
 
 /// An order to a session from elsewhere on the node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,37 +63,6 @@ pub enum Stop {
     PanicNext,
 }
 
-/// A store call that is carried to its end whatever becomes of its session, or dropped with it; see [`Sort`].
-pub(crate) type Work = Pin<Box<dyn Future<Output = Done> + Send>>;
-
-/// What a store call means for its session.
-pub(crate) enum Sort {
-    /// Changes nothing: dropped with the session.
-    Question,
-    /// Half of it would be a lie to whoever sends it again: carried to its end.
-    Message,
-    /// No message is looked at before it is answered; what it did to the room is undone only when it is over.
-    Membership(RoomName),
-    /// No message is looked at before it is answered; dropped with the session.
-    Token,
-    /// A message that is parked: no other is looked at before it has been; dropped with the session.
-    Parked,
-}
-
-/// A store call under way. Answers are taken in the order of the calls.
-struct Call {
-    work: Work,
-    done: Option<Done>,
-    sort: Sort,
-}
-
-impl Call {
-    /// No message is looked at before it is answered.
-    fn is_barrier(&self) -> bool {
-        matches!(self.sort, Sort::Membership(_) | Sort::Token | Sort::Parked)
-    }
-}
-
 /// The conversation of an authenticated session.
 pub struct Session {
     pub(crate) identity: Identity,
@@ -115,7 +70,7 @@ pub struct Session {
     pub(crate) client: IpAddr,
     state: ConnState,
     live: Liveness,
-    calls: VecDeque<Call>,
+    calls: VecDeque<calls::Call>,
     /// When a drain closes it.
     leave_at: Option<Mono>,
     /// Its client has not shown yet that it has read the `welcome` of a resumed session.
@@ -229,7 +184,7 @@ impl Session {
         let node = &worker.node;
         let mut scratch = worker.scratch.borrow_mut();
         let rules = node.rules.load();
-        let subject = subject_of(&self.identity);
+        let subject = self.identity.subject();
         let limits = self.identity.limits.as_deref();
         let who = Who { subject, issuer: self.identity.issuer, address: self.client, limits };
         let checked = pipeline::check_on(&rules.policy, &mut self.state, &who, frame, (now(turn), pass), &mut scratch);
@@ -261,85 +216,6 @@ impl Session {
         match route::dispatch(self, passed, turn) {
             Ok(next) => next,
             Err(reject) => self.refuse_counted(reject, id.as_deref(), turn),
-        }
-    }
-
-    /// Starts a store call. With the memory store it is over on return, and its answer is queued.
-    pub(crate) fn call(
-        &mut self,
-        work: impl Future<Output = Done> + Send + 'static,
-        sort: Sort,
-        turn: &mut Turn<'_, '_>,
-    ) -> Next {
-        let mut work: Work = Box::pin(work);
-        let polled = bus::publishing(turn.worker.id, || work.as_mut().poll(turn.cx));
-        let done = match polled {
-            Poll::Ready(done) if self.calls.is_empty() => return self.finish_now(done, turn),
-            Poll::Ready(done) => Some(done),
-            Poll::Pending => None,
-        };
-        self.calls.push_back(Call { work, done, sort });
-        self.pace()
-    }
-
-    /// The first answer that is due; it may itself have begun a call that the next message has to wait for.
-    fn finish_now(&mut self, done: Done, turn: &mut Turn<'_, '_>) -> Next {
-        match self.finish(done, turn) {
-            Next::Go => self.pace(),
-            next => next,
-        }
-    }
-
-    /// The same for a call that is boxed already: where the store answers at once, nothing else is allocated.
-    pub(crate) fn call_ready<T: 'static>(
-        &mut self,
-        mut call: StoreFuture<'static, T>,
-        done: impl FnOnce(Result<T, StoreFault>) -> Done + Send + 'static,
-        turn: &mut Turn<'_, '_>,
-    ) -> Next {
-        match bus::publishing(turn.worker.id, || call.as_mut().poll(turn.cx)) {
-            Poll::Ready(answer) if self.calls.is_empty() => self.finish_now(done(answer), turn),
-            Poll::Ready(answer) => self.call(std::future::ready(done(answer)), Sort::Message, turn),
-            Poll::Pending => self.call(async move { done(call.await) }, Sort::Message, turn),
-        }
-    }
-
-    fn pace(&self) -> Next {
-        let wait = self.calls.len() >= IN_FLIGHT || self.calls.iter().any(Call::is_barrier);
-        if wait { Next::Wait } else { Next::Go }
-    }
-
-    /// Polls what is under way, and takes the answers that are due.
-    fn poll_calls(&mut self, turn: &mut Turn<'_, '_>) -> Next {
-        bus::publishing(turn.worker.id, || {
-            for call in &mut self.calls {
-                if call.done.is_none()
-                    && let Poll::Ready(done) = call.work.as_mut().poll(turn.cx)
-                {
-                    call.done = Some(done);
-                }
-            }
-        });
-        while let Some(done) = self.calls.front_mut().and_then(|call| call.done.take()) {
-            self.calls.pop_front();
-            if let Next::Close(close) = self.finish(done, turn) {
-                return Next::Close(close);
-            }
-        }
-        if self.calls.is_empty() {
-            self.calls = VecDeque::new();
-        }
-        self.pace()
-    }
-
-    /// Answers a request whose store call is over.
-    fn finish(&mut self, done: Done, turn: &mut Turn<'_, '_>) -> Next {
-        if let Outcome::Unparked(parked) = done.outcome {
-            return self.consider(parked.frame(), (parked.since, parked.pass), turn);
-        }
-        match route::settle(self, done.outcome, done.id.as_deref(), done.room.as_ref(), turn) {
-            Ok(()) => Next::Go,
-            Err(reject) => self.refuse_counted(reject, done.id.as_deref(), turn),
         }
     }
 
@@ -449,20 +325,6 @@ impl Session {
 /// Both clocks as the pipeline takes them.
 fn now(turn: &Turn<'_, '_>) -> Now {
     Now { mono_ns: turn.nanos, wall: turn.wall }
-}
-
-impl Drop for Session {
-    /// What the store may have half done is handed to the place, which sees it to its end.
-    fn drop(&mut self) {
-        for Call { work, done, sort } in self.calls.drain(..) {
-            match sort {
-                _ if done.is_some() => {}
-                Sort::Message => self.place.owe(None, work),
-                Sort::Membership(room) => self.place.owe(Some(room), work),
-                Sort::Question | Sort::Token | Sort::Parked => {}
-            }
-        }
-    }
 }
 
 impl Conversation for Session {

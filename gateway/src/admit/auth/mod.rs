@@ -59,6 +59,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::AbortHandle;
 
+use crate::route::rooms::Subject;
+
 pub use self::claims::{MAX_ROLE, MAX_ROLES, MAX_TOKEN_ID};
 pub use self::failures::{AuthError, BadToken};
 pub use self::fetch::{Fetch, FetchFailed, Fetched, HttpFetch, NETWORK_TIMEOUT, check_url};
@@ -92,6 +94,14 @@ pub struct Identity {
     pub issuer: usize,
     /// What the issuer's `limits_claim` says, if it is configured and there.
     pub limits: Option<Arc<CarriedLimits>>,
+}
+
+impl Identity {
+    /// What rules are asked about it.
+    #[must_use]
+    pub fn subject(&self) -> Subject<'_> {
+        Subject { user: &self.user, tenant: self.tenant.as_ref(), roles: &self.roles, claims: self.claims.get() }
+    }
 }
 
 /// Shows which issuer vouched, and nothing that was in the token.
