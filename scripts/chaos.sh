@@ -21,7 +21,7 @@ proof() {
     </dev/null >"$LOGS/$name.log" 2>&1; then
     # a filter that names no test would prove nothing
     if grep -qE '^test result: ok\. [1-9]' "$LOGS/$name.log"; then
-      sed -nE 's/^test [^ ]+ \.\.\. //; /SEED=|messages|rounds of|turned away/p' "$LOGS/$name.log"
+      sed -nE 's/^test [^ ]+ \.\.\. //; /SEED=|messages|rounds of|turned away|[0-9] bans:/p' "$LOGS/$name.log"
       echo "-- $name: passed in $((SECONDS - start)) s"
       return 0
     fi
@@ -52,7 +52,7 @@ if [ -z "${STAGES:-}" ] || [[ " $STAGES " == *" versions "* ]]; then
     failed+=("versions")
   fi
 fi
-proof commands 600 portcullis-tests commands measure::
+proof commands 1800 portcullis-tests commands measure::
 proof reload 600 portcullis-tests reload crowd
 proof stuffing 300 portcullis-tests stuffing stuffing_is_turned_away
 proof simulation 3600 portcullis-common fleet_simulation no_schedule

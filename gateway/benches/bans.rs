@@ -1,4 +1,5 @@
-//! What it costs to ask whether somebody is banned, with 100,000 bans in force; beside it the memory that they take.
+//! What it costs to ask whether somebody is banned, with 100,000 bans in force, and what a feed of 100,000 networks says of
+//! an address; beside it the memory that they take.
 
 #![allow(
     clippy::expect_used,
@@ -9,13 +10,19 @@
 
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use ipnet::IpNet;
 use portcullis_common::clock::UnixMs;
-use portcullis_common::ids::UserId;
+use portcullis_common::control::command::ban_key;
+use portcullis_common::control::key::OperatorKey;
+use portcullis_common::feed::Reputation as _;
+use portcullis_common::feed::file::{Feed, Head, write};
+use portcullis_common::ids::{FeedName, UserId};
 use portcullis_common::store::control::{ControlEntry, LogId, Logged, Target};
+use portcullis_common::trie::NetworkMarks;
 use portcullis_gateway::admit::bans::BanTable;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -58,6 +65,25 @@ fn filled(name: &str, bans: impl Iterator<Item = Logged>) -> BanTable {
     table
 }
 
+/// A feed as nodes load it.
+fn feed(rng: &mut StdRng) -> Feed {
+    let key = OperatorKey::generate(rng).expect("a key");
+    let mut marks = NetworkMarks::default();
+    while marks.len() < BANS {
+        let Target::Network(network) = network(rng) else { continue };
+        marks.insert(network, NonZeroU8::MIN);
+    }
+    let name = FeedName::parse("bench").expect("legal");
+    let head = Head { name, version: 1, made: UnixMs(1), expires: UnixMs(u64::MAX) };
+    let file = write(&head, &marks, &key);
+    drop(marks);
+    let before = resident();
+    let feed = Feed::read(&file, &[key.public()]).expect("as it was written");
+    let each = resident().saturating_sub(before) / BANS as u64;
+    println!("feed: {BANS} networks, {} bytes each in the file, {each} in memory", file.len() / BANS);
+    feed
+}
+
 fn bans(c: &mut Criterion) {
     let mut rng = StdRng::seed_from_u64(1);
     let networks = filled("networks", (0..BANS).map(|n| ban(n, network(&mut rng))));
@@ -67,6 +93,7 @@ fn bans(c: &mut Criterion) {
         .map(|n| if n % 4 == 0 { rng.random::<[u8; 16]>().into() } else { rng.random::<[u8; 4]>().into() })
         .collect();
     let named: Vec<UserId> = (0..4_096).map(|n| user(BANS + n)).collect();
+    let feed = feed(&mut rng);
     let mut group = c.benchmark_group("bans_of_100000");
     group.throughput(Throughput::Elements(1));
     let mut at = 0;
@@ -74,6 +101,12 @@ fn bans(c: &mut Criterion) {
         b.iter(|| {
             at = (at + 1) & 4_095;
             networks.check_address(black_box(strangers[at]), UnixMs(2)).is_ok()
+        });
+    });
+    group.bench_function("address_in_a_feed", |b| {
+        b.iter(|| {
+            at = (at + 1) & 4_095;
+            feed.look(black_box(strangers[at]), UnixMs(2)).is_none()
         });
     });
     group.bench_function("user_and_token", |b| {
@@ -87,6 +120,12 @@ fn bans(c: &mut Criterion) {
             at = (at + 1) & 4_095;
             users.restriction(Some(black_box(&named[at])), Some(strangers[at]), UnixMs(2)).is_none()
         });
+    });
+    let first = || users.page(None, 500, UnixMs(2)).0.pop().map(|row| ban_key(&row.target));
+    group.bench_function("first_page_of_a_list", |b| b.iter(|| black_box(first())));
+    let after = first();
+    group.bench_function("further_page_of_a_list", |b| {
+        b.iter(|| users.page(black_box(after.as_deref()), 500, UnixMs(2)).0.len());
     });
     let mut n = BANS;
     group.bench_function("insert", |b| {

@@ -247,6 +247,24 @@ fn with_the_store_paused_it_holds_where_it_happened_and_everywhere_when_it_is_ba
 }
 
 #[test]
+fn with_the_store_paused_a_ban_closes_where_it_happened_and_everywhere_when_it_is_back() {
+    let three = Three::start(&[("restrict", "5"), ("disconnect", "6"), ("ban", "7"), ("half_life", "10m")]);
+    let (mut eve, mut other, mut ada) =
+        (member("eve", &three.fleet.a), member("eve", &three.fleet.b), member("ada", &three.fleet.b));
+    three.fleet.redis.pause();
+    misbehave(&mut eve, 8.0);
+    let here = eve.ending();
+    assert_eq!((here.errors().last().copied(), here.code), (Some("banned"), Some(4403)), "{here:?}");
+    assert_eq!(refused(&three.fleet.a, &tokens::good("eve")).code(), "banned");
+    assert!(lives(&mut other), "the others cannot know yet");
+    three.fleet.redis.go_on();
+    let there = other.ending();
+    assert_eq!((there.errors().last().copied(), there.code), (Some("banned"), Some(4403)), "{there:?}");
+    wait::until("the third node knows", || knock(&three.c, "eve").err().filter(|r| r.code() == "banned"));
+    assert!(lives(&mut ada));
+}
+
+#[test]
 fn a_dry_run_counts_and_does_nothing_and_who_is_never_banned_is_restricted_at_most() {
     let three = Three::start(&[("restrict", "5"), ("disconnect", "6"), ("ban", "7"), ("dry_run", "true")]);
     let mut eve = member("eve", &three.fleet.a);

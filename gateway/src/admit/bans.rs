@@ -11,14 +11,12 @@
 //! bound at once; else whatever ends soonest gives way, which may be the newcomer. [`BanTable::lost`] counts those that
 //! were still in force; more than zero belongs into `/health`.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use portcullis_common::clock::UnixMs;
-use portcullis_common::control::command::ban_key;
 use portcullis_common::ids::{SessionId, UserId};
 use portcullis_common::penalty::network_of;
 use portcullis_common::store::control::{ControlEntry, ControlSink, LogId, Logged, Target};
@@ -32,7 +30,11 @@ pub const ENTRIES: usize = 200_000;
 /// Entries of one kind.
 mod kind;
 
+/// Lists, page by page.
+mod pages;
+
 use self::kind::{Entry, Kind, NEVER};
+use self::pages::Pages;
 
 /// The table's contents.
 struct Inner {
@@ -54,6 +56,7 @@ struct Inner {
 /// Bans and revocations that this node knows of.
 pub struct BanTable {
     inner: RwLock<Inner>,
+    pages: Pages,
     token_life: Duration,
 }
 
@@ -80,7 +83,7 @@ impl BanTable {
             shut: Kind::new(room),
             doors: NetworkSet::default(),
         };
-        Self { inner: RwLock::new(inner), token_life }
+        Self { inner: RwLock::new(inner), pages: Pages::default(), token_life }
     }
 
     /// A table that bans these targets for good, for it is never told anything.
@@ -218,34 +221,27 @@ impl BanTable {
     #[must_use]
     pub fn is_banned(&self, target: &Target, now: UnixMs) -> bool {
         let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let entry = match target {
-            Target::User(user) => inner.users.entries.get(user),
-            Target::Session(session) => inner.sessions.entries.get(session),
-            Target::Token(id) => inner.tokens.entries.get(id),
-            Target::Network(network) => inner.networks.entries.get(&canonical(*network)),
-        };
-        entry.is_some_and(|e| e.in_force(now))
+        inner.banned(target).is_some_and(|e| e.in_force(now))
     }
 
-    /// The first `limit` bans in force behind `after`, in the order of [`ban_key`], and whether there are more. Cost: a
-    /// look at every ban, with a text made of each.
+    /// The first `limit` bans in force behind `after`, in the order of [`ban_key`], and whether there are more. Cost: of a
+    /// list's first page a text for each ban, of any other its own rows ([`Pages::page`]).
+    ///
+    /// [`ban_key`]: portcullis_common::control::command::ban_key
     #[must_use]
     pub fn page(&self, after: Option<&str>, limit: usize, now: UnixMs) -> (Vec<Listed>, bool) {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let mut first: BTreeMap<String, Listed> = BTreeMap::new();
-        let mut more = false;
-        inner.each(&mut |target, entry| {
-            let key = ban_key(&target);
-            if !entry.in_force(now) || after.is_some_and(|after| *key <= *after) {
-                return;
-            }
-            first.insert(key, Listed::of(target, entry));
-            if first.len() > limit {
-                first.pop_last();
-                more = true;
-            }
-        });
-        (first.into_values().collect(), more)
+        let all = || {
+            let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+            let mut targets = Vec::new();
+            inner.each(&mut |target, entry| targets.extend(entry.in_force(now).then_some(target)));
+            targets
+        };
+        let listed = |target: &Target| {
+            let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+            let entry = inner.banned(target).filter(|entry| entry.in_force(now))?;
+            Some(Listed::of(target.clone(), entry))
+        };
+        self.pages.page((after, limit, now), all, listed)
     }
 
     /// Entries held, tombstones included; for a metric.
@@ -354,15 +350,20 @@ impl Inner {
         self.networks.entries.iter().for_each(|(network, e)| see(Target::Network(*network), e));
     }
 
+    /// What is known of a ban of exactly this target.
+    fn banned(&self, target: &Target) -> Option<&Entry> {
+        match target {
+            Target::User(user) => self.users.entries.get(user),
+            Target::Session(session) => self.sessions.entries.get(session),
+            Target::Token(id) => self.tokens.entries.get(id),
+            Target::Network(network) => self.networks.entries.get(&canonical(*network)),
+        }
+    }
+
     /// The stamp of what is known about the target of a ban or restriction.
     fn stamp(&self, entry: &ControlEntry) -> Option<(UnixMs, LogId)> {
         let known = match entry {
-            ControlEntry::Ban { target: Target::User(user), .. } => self.users.entries.get(user),
-            ControlEntry::Ban { target: Target::Session(session), .. } => self.sessions.entries.get(session),
-            ControlEntry::Ban { target: Target::Token(id), .. } => self.tokens.entries.get(id),
-            ControlEntry::Ban { target: Target::Network(network), .. } => {
-                self.networks.entries.get(&canonical(*network))
-            }
+            ControlEntry::Ban { target, .. } => self.banned(target),
             ControlEntry::Restrict { target: Target::User(user), .. } => self.restricted_users.entries.get(user),
             ControlEntry::Restrict { target: Target::Network(network), .. } => {
                 self.restricted_networks.entries.get(&canonical(*network))

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use portcullis_common::clock::{Clock as _, SystemClock};
 use portcullis_tests::blocking::Raw;
 use portcullis_tests::fleet::{knock, lives, open};
 use portcullis_tests::gatectl::{Gatectl, Who, operators};
-use portcullis_tests::length::length;
 use portcullis_tests::tokens;
-use portcullis_tests::wait;
 use serde_json::{Value, json};
 
 use super::{Three, column, end, texts};
 
 /// Bans of networks that nobody here is in.
-fn networks(count: usize) -> Vec<String> {
+pub(super) fn networks(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("10.{}.{}.{}/32", n >> 16, n >> 8 & 255, n & 255).replace("/32", "")).collect()
 }
 
@@ -61,32 +58,6 @@ fn a_file_of_bans_holds_on_every_node_closes_live_sockets_and_is_exported_as_it_
     assert!(said.code == 64 && said.err.contains("line 2: "), "{said:?}");
     let viewer = Gatectl::of(Who::Viewer, &three.fleet.redis);
     assert_eq!(viewer.json(&["ban", "import", out.to_str().unwrap()]).0, 4);
-}
-
-#[test]
-fn a_node_that_comes_later_knows_a_long_list_and_how_long_it_takes_is_told() {
-    let three = Three::start();
-    let gatectl = Gatectl::of(Who::Operator, &three.fleet.redis);
-    let dir = tempfile::tempdir().unwrap();
-    let file = dir.path().join("bans.txt");
-    let count = length(2_000, 100_000) as usize;
-    std::fs::write(&file, networks(count).join("\n")).unwrap();
-    let (clock, mut ada) = (SystemClock::default(), open(&three.c, "ada"));
-    let began = clock.nanos();
-    let (code, rows) = gatectl.json(&["ban", "import", file.to_str().unwrap()]);
-    let took = (clock.nanos() - began) as f64 / 1e9;
-    assert_eq!((code, column(&rows, "bans")), (0, vec![&json!(count); 3]));
-    assert!(lives(&mut ada));
-    let began = clock.nanos();
-    let late = three.fleet.node("gw-d");
-    let starts = (clock.nanos() - began) as f64 / 1e9;
-    wait::until("the late node knows them", || (late.health()["bans"] == count).then_some(()));
-    #[allow(clippy::print_stdout, reason = "its result")]
-    {
-        println!(
-            "{count} bans: imported over three nodes in {took:.1} s; a node that comes later starts in {starts:.1} s"
-        );
-    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod alone;
 mod bulk;
+mod eras;
 mod exits;
 mod measure;
 mod trust;

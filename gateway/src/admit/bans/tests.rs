@@ -265,3 +265,41 @@ proptest! {
         }
     }
 }
+
+/// The users of a page, and whether there are more.
+fn page(table: &BanTable, after: Option<usize>, limit: usize, now: u64) -> (Vec<String>, bool) {
+    let after = after.map(|n| format!("user:u{n:04}"));
+    let (rows, more) = table.page(after.as_deref(), limit, UnixMs(now));
+    (rows.into_iter().map(|row| portcullis_common::control::command::target_words(&row.target).1).collect(), more)
+}
+
+#[test]
+fn a_list_is_read_page_by_page_and_only_its_first_page_looks_at_every_ban() {
+    let table = BanTable::new(Duration::ZERO);
+    let target = |n: usize| Target::User(user(&format!("u{n:04}")));
+    let say = |id: u64, entry| at(&table, id, id, entry);
+    for n in (0..100).rev() {
+        say(n as u64 + 1, ban(target(n), None));
+    }
+    let names = |range: std::ops::Range<usize>| range.map(|n| format!("u{n:04}")).collect::<Vec<_>>();
+    assert_eq!(page(&table, None, 40, 200), (names(0..40), true));
+    // what is lifted meanwhile is left out, what comes meanwhile comes with the next list
+    say(201, ControlEntry::Lift { target: target(41) });
+    say(202, ban(target(5_000), None));
+    assert_eq!(page(&table, Some(39), 40, 210), ([names(40..41), names(42..81)].concat(), true));
+    assert_eq!(page(&table, Some(80), 40, 220), (names(81..100), false));
+    assert_eq!(page(&table, Some(98), 40, 230), ([names(99..100), vec!["u5000".to_owned()]].concat(), false));
+    assert_eq!(
+        page(&table, None, 100, 240),
+        ([names(0..41), names(42..100), vec!["u5000".to_owned()]].concat(), false)
+    );
+    // a list that nobody went on with for a minute begins anew
+    assert!(page(&table, None, 10, 300).1);
+    say(301, ban(target(20), None));
+    say(302, ban(target(6_000), None));
+    assert_eq!(page(&table, Some(4_000), 10, 60_300), (vec!["u5000".to_owned()], false));
+    assert!(page(&table, None, 10, 60_400).1);
+    say(60_401, ban(target(7_000), None));
+    let late = ["u5000", "u6000", "u7000"].map(str::to_owned).to_vec();
+    assert_eq!(page(&table, Some(4_000), 10, 120_401), (late, false));
+}
