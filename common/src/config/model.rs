@@ -507,7 +507,7 @@ pub struct FeedRule {
     pub file: PathBuf,
     /// Whose signature is believed.
     pub public_keys: Vec<PublicKey>,
-    /// Points on the account of an address with the score 100, others in proportion; 0: none (default 500).
+    /// Points on the account of an address with the score 100, others in proportion; 0: none (default 200).
     pub points: u32,
     /// From this score on an address is refused; `None`: never (default).
     pub block_from: Option<Score>,

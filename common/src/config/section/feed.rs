@@ -43,7 +43,7 @@ fn feed(mut s: Section<'_>, files: Files<'_>, penalty: &Penalty) -> Option<FeedR
         s.report().refuse_together(&[], &s.key("public_keys"), problem);
     }
     once(keys.as_deref().unwrap_or_default(), &s.key("public_keys"), s.report());
-    let points = s.or("points", 500, integer(0..=1_000_000));
+    let points = s.or("points", 200, integer(0..=1_000_000));
     let block_from = s.optional("block_from", |v| integer(1..=100)(v).map(Score::new)).flatten();
     let dry_run = s.or("dry_run", false, boolean);
     if points == 0 && block_from.is_none() {
