@@ -14,6 +14,7 @@ pub use self::command::{CommandRefused, CommandSettled, CommandTaken};
 pub use self::feed::FeedMatched;
 pub use self::message::{DryRun, MessageRejected, MessageSanitised};
 pub use self::outbound::OutboundGuarded;
+pub use self::overload::{OverloadStep, QueuesClosed};
 pub use self::penalty::{AutoBanWithheld, PenaltyStep};
 pub use self::session::{Ended, ResumeShown, SessionClosed, SessionOpened, Shown, SlotReleased, SlotTaken};
 pub use self::store::{
@@ -29,6 +30,9 @@ mod feed;
 
 /// Messages on their way out.
 mod outbound;
+
+/// Overload.
+mod overload;
 
 /// Penalties.
 mod penalty;

@@ -61,6 +61,9 @@ pub mod rules;
 /// How it is replaced.
 pub mod reload;
 
+/// What a node that has too much to do takes no more.
+pub mod overload;
+
 /// What users and networks have on their account over the fleet.
 pub mod penalty;
 

@@ -25,6 +25,9 @@ mod feeds;
 /// Limits of the fleet.
 mod limits;
 
+/// The overload ladder.
+mod overload;
+
 /// What the store counted.
 mod store;
 
@@ -33,6 +36,7 @@ mod stuffing;
 
 pub use feeds::FeedMetrics;
 pub use limits::LimitMetrics;
+pub use overload::OverloadMetrics;
 pub use store::StoreMetrics;
 pub use stuffing::StuffingMetrics;
 
@@ -158,6 +162,8 @@ pub struct Metrics {
     pub feeds: FeedMetrics,
     /// Stuffing and scanning.
     pub stuffing: StuffingMetrics,
+    /// The overload ladder.
+    pub overload: OverloadMetrics,
     /// What the store's bus and control log counted.
     pub store: StoreMetrics,
     /// Mono ns of the last sweep of each worker; not exported, read by `/health`.
@@ -201,6 +207,7 @@ impl Metrics {
             limits: LimitMetrics::new(&mut r),
             feeds: FeedMetrics::new(&mut r),
             stuffing: StuffingMetrics::new(&mut r),
+            overload: OverloadMetrics::new(&mut r),
             store: StoreMetrics::new(&mut r),
             round_trip: round_trip(&mut r),
             handshakes_ok: handshakes.get_or_create_owned(&code("ok")),

@@ -32,6 +32,7 @@ use crate::control::settle::{Follower, Settled};
 use crate::events::DoorShut;
 use crate::limits::{FleetLimits, Sources};
 use crate::metrics::Metrics;
+use crate::overload::{self, Overload};
 use crate::penalty::sightings::Sightings;
 use crate::penalty::{self, Penalties};
 use crate::pipeline::buckets::Buckets;
@@ -107,6 +108,8 @@ pub struct Node {
     pub penalties: Arc<Penalties>,
     /// Whom feeds have been heard about lately.
     pub hearsay: Hearsay,
+    /// Whether it has more to do than it can.
+    pub overload: Overload,
     /// Logins, for the fleet's judgement.
     pub sightings: Sightings,
     /// Where a reload reads its configuration.
@@ -235,7 +238,6 @@ impl Node {
         );
         let fence = if watch.is_some() { Fence::of(&config.session) } else { Fence::open() };
         let vitals = Vitals::new(fence, watch, Arc::clone(&clock));
-        let token_life = config.auth.max_token_life + config.auth.leeway;
         let node = Arc::new(Self {
             rules,
             allowance,
@@ -243,7 +245,7 @@ impl Node {
             last_reload: ArcSwapOption::empty(),
             addresses: AddressTable::new(&config.limit),
             caps: ConnectionCaps::new(config.listen.max_connections, config.listen.max_connections_per_ip),
-            bans: Arc::new(BanTable::new(token_life)),
+            bans: Arc::new(BanTable::new(config.auth.max_token_life + config.auth.leeway)),
             kicks: Arc::new(KickTable::new(config.session.absolute_timeout)),
             orphans: Orphanage::default(),
             life: Arc::new(Life::new(epoch)),
@@ -257,6 +259,7 @@ impl Node {
             penalties: Arc::default(),
             hearsay: Hearsay::default(),
             sightings: Sightings::default(),
+            overload: Overload::default(),
             source: OnceLock::new(),
             leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -329,6 +332,7 @@ impl Node {
         actix_rt::spawn(keep_time(Arc::downgrade(self)));
         actix_rt::spawn(penalty::flush::run(Arc::downgrade(self)));
         actix_rt::spawn(penalty::sightings::run(Arc::downgrade(self)));
+        actix_rt::spawn(overload::run(Arc::downgrade(self)));
         self.rules.load().verifier.start();
         Ok(())
     }
@@ -529,6 +533,12 @@ impl Node {
         if !self.stores.eras.current().is_some_and(|view| view.whole) {
             all.push("the store forgot, and is not whole yet");
         }
+        all.extend(match self.overload.step() {
+            0 => None,
+            1 => Some("overload: no new sessions"),
+            2 => Some("overload: no new sessions, no messages of low priority"),
+            _ => Some("overload: no new sessions, no messages of low priority, the largest queues are closed"),
+        });
         if self.allowance.decides_alone(self.clock.nanos()) {
             all.push("limits are decided by this node's share");
         }
@@ -546,6 +556,7 @@ impl Node {
         if self.is_draining() {
             return Err(Reject::new(Code::StoreUnavailable, "draining").retry(Duration::from_secs(1)));
         }
+        self.overload.takes_newcomers()?;
         self.vitals.may_admit()
     }
 

@@ -94,6 +94,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     node.check_door(client.ip)?;
     node.check_restriction(None, client.ip)?;
     node.addresses.connect(client.ip, node.clock.nanos())?;
+    node.overload.takes_newcomers()?;
     node.vitals.may_admit()?;
     node.addresses.login_allowed(client.ip, node.clock.nanos())?;
     let token = match credential::authorization(head) {

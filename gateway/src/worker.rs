@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use crate::accept::io::Dresser;
 use crate::bus;
-use crate::events::PanicCaught;
+use crate::events::{PanicCaught, QueuesClosed};
 use crate::http;
 use crate::hub::{Hub, PeerTable};
 use crate::node::Node;
+use crate::overload::ladder::STEPS;
+use crate::overload::largest;
 use crate::pipeline::Scratch;
 use crate::session::peer::Peer;
 use crate::turns::Turns;
 
 /// How often the sweep looks for connections with something due.
-const SWEEP: Duration = Duration::from_millis(500);
+pub const SWEEP: Duration = Duration::from_millis(500);
 /// One read takes at most this much; shared by all connections of the worker.
 const READ_BUFFER: usize = 64 << 10;
 
@@ -190,9 +192,14 @@ impl Worker {
             let now = self.node.clock.mono();
             let mut waiting = 0usize;
             let mut due = Vec::new();
+            let closes = self.node.overload.step() >= STEPS;
+            let mut queues = Vec::new();
             self.table.borrow().each(|peer| {
                 let mut outbox = peer.outbox();
                 waiting += outbox.waiting();
+                if closes && !outbox.is_empty() {
+                    queues.push((outbox.waiting(), Rc::clone(peer)));
+                }
                 outbox.slim();
                 drop(outbox);
                 if now >= peer.due.get() || self.node.fence.cuts(peer.fence.get(), now) {
@@ -200,6 +207,11 @@ impl Worker {
                 }
             });
             due.iter().for_each(|peer| peer.wake());
+            let largest = largest(queues);
+            if !largest.is_empty() {
+                QueuesClosed { count: largest.len() }.emit(&self.node.metrics);
+                largest.iter().for_each(|peer| peer.give_up());
+            }
             let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
             self.node.metrics.outbox_bytes.inc_by(waiting - last_waiting);
             last_waiting = waiting;

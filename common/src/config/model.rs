@@ -57,6 +57,8 @@ pub struct Config {
     pub penalty: Penalty,
     /// Tokens of many people tried from few places.
     pub stuffing: Stuffing,
+    /// From what on a node takes less.
+    pub overload: Overload,
     /// Who is refused by file.
     pub bans: Bans,
     /// What others say about addresses.
@@ -540,6 +542,8 @@ pub struct MessageRule {
     pub route: Route,
     /// The sender gets its own message too (default true).
     pub echo: bool,
+    /// It is the first that an overloaded node refuses: `priority = "low"` (default `normal`).
+    pub low_priority: bool,
     /// A limit of this type for each connection.
     pub rate: Option<Limit>,
     /// Overrides `size.message` for this type, up or down.
@@ -663,6 +667,20 @@ pub struct Anomaly {
     pub restrict: u32,
     /// From here on the connection ends.
     pub disconnect: u32,
+}
+
+/// `[overload]`: at any of these a node first refuses new sessions, then messages of types with `priority = "low"`, then
+/// closes the largest queues; it takes all of that back by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overload {
+    /// It does (default true).
+    pub enabled: bool,
+    /// Resident bytes (default: 85 % of what the cgroup, else the machine, has).
+    pub memory: Option<usize>,
+    /// Bytes that wait to be written to clients, over all sessions (default 256 MiB).
+    pub queues: usize,
+    /// How late a worker's clock ticks (default 500 ms).
+    pub lag: Duration,
 }
 
 /// `[stuffing]`: from what on the fleet refuses newcomers of an address before it looks at their credentials. What counts

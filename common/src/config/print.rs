@@ -105,6 +105,11 @@ impl Config {
         page.plain("disconnect", self.anomaly.disconnect);
         penalty(&mut page, &self.penalty);
         stuffing(&mut page, &self.stuffing);
+        page.head("[overload]");
+        page.plain("enabled", self.overload.enabled);
+        page.maybe("memory", self.overload.memory.map(|bytes| write_size(bytes as u64)));
+        page.text("queues", write_size(self.overload.queues as u64));
+        page.time("lag", self.overload.lag);
         page.head("[bans]");
         page.maybe("file", self.bans.file.as_ref().map(|p| p.to_string_lossy()));
         self.feed.iter().for_each(|(name, rule)| feed(&mut page, name, rule));
@@ -373,6 +378,7 @@ fn message(page: &mut Page, rule: &MessageRule) {
         }
     }
     page.plain("echo", rule.echo);
+    page.text("priority", if rule.low_priority { "low" } else { "normal" });
     match rule.rate {
         Some(Limit { rate, burst }) => {
             page.text("rate", write_rate(rate, false));

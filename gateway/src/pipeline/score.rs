@@ -224,7 +224,10 @@ impl Score {
 
     /// A message was refused.
     fn refusal(&mut self, code: Code, room: Option<&str>, found: &mut Found) {
-        if matches!(code, Code::RateLimited | Code::Restricted | Code::StoreUnavailable | Code::Internal) {
+        if matches!(
+            code,
+            Code::RateLimited | Code::Restricted | Code::StoreUnavailable | Code::Overloaded | Code::Internal
+        ) {
             return;
         }
         self.refused += 1;
@@ -419,7 +422,7 @@ mod tests {
     #[test]
     fn limits_and_the_score_itself_are_no_evidence() {
         let mut score = Score::default();
-        for code in [Code::RateLimited, Code::Restricted, Code::StoreUnavailable, Code::Internal] {
+        for code in [Code::RateLimited, Code::Restricted, Code::StoreUnavailable, Code::Overloaded, Code::Internal] {
             let mut found = Found::default();
             score.refusal(code, None, &mut found);
             assert!(found.0.is_empty());

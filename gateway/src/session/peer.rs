@@ -152,6 +152,12 @@ impl Peer {
         self.pumping.set(false);
     }
 
+    /// Has the slow consumer closed although its outbox has room.
+    pub fn give_up(&self) {
+        self.overflowed.set(true);
+        self.wake();
+    }
+
     /// Whether the outbox refused a frame.
     #[must_use]
     pub fn overflowed(&self) -> bool {

@@ -62,6 +62,9 @@ pub(super) fn messages(root: &mut Section<'_>, files: Files<'_>) -> BTreeMap<Typ
     rules
 }
 
+/// `priority = "low"`
+const PRIORITIES: &[(&str, bool)] = &[("normal", false), ("low", true)];
+
 fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
     let roles = roles(&mut s, "roles");
     if roles.is_empty() {
@@ -70,6 +73,7 @@ fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
     }
     let route = route(&mut s);
     let echo = s.or("echo", true, boolean);
+    let low_priority = s.or("priority", false, choice(PRIORITIES));
     let max_size = s.optional("max_size", length(1..=16 << 20));
     let rate = limit(&mut s);
     let condition = s.optional("where", line(4096));
@@ -96,6 +100,7 @@ fn message(mut s: Section<'_>, files: Files<'_>) -> Option<MessageRule> {
         roles,
         route,
         echo,
+        low_priority,
         rate,
         max_size,
         condition,

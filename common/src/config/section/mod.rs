@@ -51,6 +51,9 @@ mod penalty;
 /// `[stuffing]`
 mod stuffing;
 
+/// `[overload]`
+mod overload;
+
 /// Every top-level key.
 pub(super) const SECTIONS: &[&str] = &[
     "node",
@@ -72,6 +75,7 @@ pub(super) const SECTIONS: &[&str] = &[
     "anomaly",
     "penalty",
     "stuffing",
+    "overload",
     "bans",
     "feed",
     "log",
@@ -108,6 +112,7 @@ pub(super) fn read(mut root: Section<'_>, files: Files<'_>, host: &str) -> Confi
         leaks: pipeline::leaks(root.child("leaks"), files),
         anomaly: pipeline::anomaly(root.child("anomaly")),
         stuffing: stuffing::stuffing(root.child("stuffing")),
+        overload: overload::overload(root.child("overload")),
         bans: bans::bans(root.child("bans"), files),
         feed: feed::feeds(&mut root, files, &penalty),
         penalty,

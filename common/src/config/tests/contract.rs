@@ -60,6 +60,7 @@ nfc = true
 signatures = "off"
 outbound = ["size", "schema", "sanitise"]
 leaks = "block"
+priority = "low"
 schema = "object.json"
 versions = ["1:object.json", "20:object.json"]
 version_field = "v"
@@ -102,6 +103,11 @@ ban_for = "8s"
 auto_bans = "3/h"
 never_ban = ["10.0.0.0/8", "::1/128"]
 never_ban_users = ["a", "b"]
+[overload]
+enabled = false
+memory = "3MiB"
+queues = "5MiB"
+lag = "70ms"
 [stuffing]
 enabled = false
 dry_run = true

@@ -149,6 +149,7 @@ pub(in crate::admit) fn config() -> Config {
         anomaly: Anomaly { half_life: Duration::from_secs(60), restrict: 100, disconnect: 250 },
         penalty: penalty(),
         stuffing: Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap().stuffing,
+        overload: Config::dev(Secret::new(vec![7; 32]), 0, 0).unwrap().overload,
         bans: Bans::default(),
         feed: std::collections::BTreeMap::new(),
         pipeline: Pipeline { dry_run: portcullis_common::stage::Stages::NONE },

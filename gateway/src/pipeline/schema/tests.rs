@@ -100,6 +100,7 @@ fn a_version_chooses_its_schema_and_an_unknown_one_none() {
         roles: vec![],
         route: portcullis_common::config::model::Route::Room,
         echo: true,
+        low_priority: false,
         rate: None,
         max_size: None,
         condition: None,

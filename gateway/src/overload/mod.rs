@@ -1,0 +1,188 @@
+//! Overload: a node that is asked for more than it can do takes less, step by step, instead of doing all of it badly.
+//!
+//! ```text
+//! memory · queues · lag ─► Ladder, four times a second ─► 1 newcomers: 503 ─► 2 types of low priority: `overloaded`
+//!                                                         ─► 3 the largest queues: 4508
+//! ```
+//! Each step is an event, a metric and a word in `/health`, and is taken back by itself.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use portcullis_common::clock::Mono;
+use portcullis_common::config::model::Overload as Rules;
+use portcullis_common::wire::code::Code;
+use portcullis_common::wire::reject::Reject;
+use serde_json::{Value, json};
+
+use self::ladder::{Ladder, Load};
+use self::memory::Memory;
+use crate::events::OverloadStep;
+use crate::node::Node;
+use crate::worker::SWEEP;
+
+/// Which step.
+pub mod ladder;
+
+/// How much memory there is.
+mod memory;
+
+/// Between two looks.
+const PERIOD: Duration = Duration::from_millis(250);
+/// Looks over which the largest lag counts: workers tick twice a second.
+const LOOKS: usize = 4;
+/// When somebody who was refused had better come back.
+const RETRY: Duration = Duration::from_secs(5);
+/// Outboxes below this are never closed for it.
+const SMALL: usize = 16 << 10;
+
+/// One a node.
+pub struct Overload {
+    step: AtomicU8,
+    turned_away: AtomicU64,
+    last: Mutex<Load>,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Self { step: AtomicU8::new(0), turned_away: AtomicU64::new(0), last: Mutex::default() }
+    }
+}
+
+impl Overload {
+    /// The step it is on.
+    #[must_use]
+    pub fn step(&self) -> u8 {
+        self.step.load(Ordering::Relaxed)
+    }
+
+    /// Whether newcomers are let in.
+    ///
+    /// # Errors
+    /// `overloaded`, with a time after which to come back.
+    pub fn takes_newcomers(&self) -> Result<(), Reject> {
+        if self.step() >= 1 { Err(self.refusal("no new sessions")) } else { Ok(()) }
+    }
+
+    /// Whether a message of an application's type is carried. Cost: one relaxed load.
+    ///
+    /// # Errors
+    /// `overloaded`, with a time after which to say it again.
+    pub fn carries(&self, low_priority: bool) -> Result<(), Reject> {
+        if low_priority && self.step() >= 2 { Err(self.refusal("no messages of low priority")) } else { Ok(()) }
+    }
+
+    fn refusal(&self, detail: &'static str) -> Reject {
+        self.turned_away.fetch_add(1, Ordering::Relaxed);
+        Reject::new(Code::Overloaded, detail).retry(RETRY)
+    }
+
+    /// For `/health`.
+    #[must_use]
+    pub fn report(&self) -> Value {
+        let Load { memory, queues, lag, turned_away } = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let part = |part: f64| (part * 100.0).round() / 100.0;
+        json!({
+            "step": self.step(), "memory": part(memory), "queues": part(queues), "lag": part(lag),
+            "turnedAwayPerSecond": turned_away.round(),
+        })
+    }
+}
+
+/// Which of a worker's outboxes have to go on the third step: the largest, until a quarter of what waits is gone.
+pub fn largest<T>(mut waiting: Vec<(usize, T)>) -> Vec<T> {
+    waiting.retain(|(bytes, _)| *bytes >= SMALL);
+    waiting.sort_by_key(|(bytes, _)| std::cmp::Reverse(*bytes));
+    let enough = waiting.iter().map(|(bytes, _)| bytes).sum::<usize>() / 4;
+    let mut gone = 0;
+    let mut chosen = Vec::new();
+    for (bytes, one) in waiting {
+        if gone > enough || (gone == enough && !chosen.is_empty()) {
+            break;
+        }
+        gone += bytes;
+        chosen.push(one);
+    }
+    chosen
+}
+
+/// Looks for ever.
+pub async fn run(node: Weak<Node>) {
+    let (mut ladder, memory) = (Ladder::default(), Memory::default());
+    let mut lags = [Duration::ZERO; LOOKS];
+    let mut before = (0, Mono(0));
+    for turn in 0.. {
+        actix_rt::time::sleep(PERIOD).await;
+        let Some(node) = node.upgrade() else { return };
+        let rules = node.rules.load().config.overload.clone();
+        let now = node.clock.mono();
+        if let Some(lag) = lags.get_mut(turn % LOOKS) {
+            *lag = lag_now(&node, now);
+        }
+        let away = node.overload.turned_away.load(Ordering::Relaxed);
+        let passed = now.since(before.1).as_secs_f64().max(PERIOD.as_secs_f64());
+        let turned_away = away.saturating_sub(before.0) as f64 / passed;
+        before = (away, now);
+        let mut load = load(&node, &rules, &memory, lags.iter().max().copied().unwrap_or_default());
+        load.turned_away = turned_away;
+        if !rules.enabled {
+            load = Load::default();
+            ladder = Ladder::default();
+        }
+        settle(&node, &mut ladder, load, now);
+    }
+}
+
+fn settle(node: &Arc<Node>, ladder: &mut Ladder, load: Load, now: Mono) {
+    ladder.look(&load, now);
+    *node.overload.last.lock().unwrap_or_else(PoisonError::into_inner) = load;
+    let before = node.overload.step.swap(ladder.step(), Ordering::Relaxed);
+    if before != ladder.step() {
+        OverloadStep { before, step: ladder.step(), load }.emit(&node.metrics);
+    }
+}
+
+fn load(node: &Node, rules: &Rules, memory: &Memory, lag: Duration) -> Load {
+    let waiting = u64::try_from(node.metrics.outbox_bytes.get()).unwrap_or(0);
+    Load {
+        memory: memory.part(rules.memory),
+        queues: waiting as f64 / rules.queues.max(1) as f64,
+        lag: lag.as_secs_f64() / rules.lag.as_secs_f64().max(0.001),
+        turned_away: 0.0,
+    }
+}
+
+/// How late the worker is that is latest; one that never ran is another's to report.
+fn lag_now(node: &Node, now: Mono) -> Duration {
+    let beats = node.metrics.heartbeat.iter().map(|beat| beat.load(Ordering::Relaxed) / 1_000_000);
+    let ages = beats.filter(|beat| *beat > 0).map(|beat| now.since(Mono(beat)));
+    ages.max().unwrap_or_default().saturating_sub(SWEEP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_outboxes_go_until_a_quarter_is_gone_and_small_ones_never() {
+        assert_eq!(largest::<u8>(vec![]), [] as [u8; 0]);
+        assert_eq!(largest(vec![(SMALL - 1, 'a')]), [] as [char; 0]);
+        assert_eq!(largest(vec![(SMALL, 'a')]), ['a']);
+        assert_eq!(largest(vec![(100_000, 'a'), (900_000, 'b'), (200_000, 'c')]), ['b']);
+        let even: Vec<(usize, usize)> = (0..8).map(|n| (50_000, n)).collect();
+        assert_eq!(largest(even).len(), 2);
+    }
+
+    #[test]
+    fn each_step_refuses_what_it_says_and_counts_it() {
+        let overload = Overload::default();
+        for (step, newcomers, low) in [(0, true, true), (1, false, true), (2, false, false), (3, false, false)] {
+            overload.step.store(step, Ordering::Relaxed);
+            assert_eq!((overload.takes_newcomers().is_ok(), overload.carries(true).is_ok()), (newcomers, low));
+            assert!(overload.carries(false).is_ok());
+        }
+        assert_eq!(overload.turned_away.load(Ordering::Relaxed), 5);
+        assert_eq!(overload.takes_newcomers().unwrap_err().code, Code::Overloaded);
+    }
+}
