@@ -81,3 +81,46 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use portcullis_bench::driver::What;
+    use portcullis_bench::driver::plan::{self, Depth, Play};
+
+    use super::Cli;
+
+    fn parses(words: &[String], more: &[&str]) {
+        let given = ["portcullis-bench", "gen"].into_iter().chain(words.iter().map(String::as_str));
+        let told = ["--server-pid", "1", "--secret-file", "x", "--target", "127.0.0.1:1", "--awake"];
+        let parsed = Cli::try_parse_from(given.chain(told).chain(more.iter().copied()));
+        assert!(parsed.is_ok(), "{words:?}: {}", parsed.err().map_or_else(String::new, |error| error.to_string()));
+    }
+
+    #[test]
+    fn every_play_is_one_that_the_generator_understands() {
+        let store = ["--redis", "127.0.0.1:1", "--redis-pid", "1"];
+        let other = [store.as_slice(), &["--other", "127.0.0.1:1", "--other-pid", "1"]].concat();
+        for what in What::ALL {
+            for depth in [Depth::Quick, Depth::Standard, Depth::Full] {
+                let plays = plan::of(what, depth);
+                assert!(!plays.is_empty(), "{what:?}");
+                for play in plays {
+                    match play {
+                        Play::Alone { words, .. } => parses(&words, &["--dialect", "nats"]),
+                        Play::Fleet { words, nodes: 1, .. } => parses(&words, &store),
+                        Play::Fleet { words, .. } => parses(&words, &other),
+                        Play::Hostile { healthy, attack, .. } => {
+                            parses(&healthy, &[]);
+                            parses(&attack, &[]);
+                        }
+                        Play::Storm { healthy, storm, .. } => {
+                            parses(&healthy, &[]);
+                            parses(&storm, &["--refuge", "127.0.0.1:1", "--redis", "127.0.0.1:1"]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -256,3 +256,33 @@ publish = ["member"]
 roles = ["member"]
 route = "room"
 "#;
+
+#[cfg(test)]
+mod tests {
+    use portcullis_common::config::model::Config;
+
+    use super::*;
+
+    #[test]
+    fn every_configuration_that_is_written_is_one_that_the_gateway_takes() {
+        let folder = std::env::temp_dir().join(format!("portcullis-bench-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        files(&folder).expect("files");
+        for (name, text) in [
+            ("hs256.secret", "0123456789abcdef0123456789abcdef"),
+            ("ed25519.pub.pem", super::super::server::ED25519_PUBLIC),
+        ] {
+            fs::write(folder.join(name), text).expect("a file");
+        }
+        let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        for level in [Policies::Defaults, Policies::All, Policies::Off, Policies::Heavy, Policies::Quiet] {
+            for tls in [false, true] {
+                let ports = Ports { public: at(1), private: at(2) };
+                let text = toml(ports, &folder, ("n", "url = \"memory:\""), Profile { policies: level, tls });
+                let parsed = Config::parse(Some(&text), std::iter::empty(), &folder);
+                assert!(parsed.is_ok(), "{level:?} {tls}: {:?}", parsed.err());
+            }
+        }
+        let _ = fs::remove_dir_all(&folder);
+    }
+}

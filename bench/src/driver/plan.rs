@@ -1,4 +1,5 @@
-//! What is played in which size. `Standard` takes some nine minutes, `Quick` three, `Full` three quarters of an hour.
+//! What is played in which size. On a quiet machine `Standard` takes some nine minutes,
+//! `Quick` four, `Full` an hour.
 
 use super::What;
 use super::config::{Policies, Profile};
@@ -34,6 +35,29 @@ impl Depth {
     }
 }
 
+/// Who else plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peers {
+    /// Nobody.
+    None,
+    /// The first that was named: the one that a budget is a ratio to.
+    First,
+    /// All of them.
+    All,
+}
+
+impl Peers {
+    /// How many of `count` those are.
+    #[must_use]
+    pub fn of(self, count: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::First => count.min(1),
+            Self::All => count,
+        }
+    }
+}
+
 /// One gateway's life, or in rounds several, each beside the peers' where those are asked for.
 #[derive(Debug, Clone)]
 pub enum Play {
@@ -43,8 +67,8 @@ pub enum Play {
         words: Vec<String>,
         /// How the gateway is set up.
         profile: Profile,
-        /// Whether the peers do the same, in turn.
-        peers: bool,
+        /// Who does the same, in turn.
+        peers: Peers,
     },
     /// Two generators and their phases, in seconds.
     Hostile {
@@ -98,11 +122,11 @@ const fn policies(policies: Policies) -> Profile {
 }
 
 fn alone(text: &str) -> Play {
-    Play::Alone { words: words(text), profile: Profile::default(), peers: false }
+    Play::Alone { words: words(text), profile: Profile::default(), peers: Peers::None }
 }
 
 fn over_tls(text: &str) -> Play {
-    Play::Alone { words: words(text), profile: TLS, peers: false }
+    Play::Alone { words: words(text), profile: TLS, peers: Peers::None }
 }
 
 /// The plays of one scenario, each on a fresh gateway. Figures of one id that come several times become one: rounds, in which
@@ -125,7 +149,8 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
         What::Hostile => hostile(depth),
         What::Relay => {
             let (rounds, seconds) = (depth.pick("3", "9", "21"), depth.pick("0.7", "1.2", "4"));
-            let words = words(&format!("relay --rounds {rounds} --seconds {seconds}"));
+            let members = depth.pick("1,400", "1,400", "1,100,1000");
+            let words = words(&format!("relay --rounds {rounds} --seconds {seconds} --members {members}"));
             vec![Play::Fleet { words, nodes: 2, profile: Profile::default() }]
         }
         What::Storm => vec![Play::Storm {
@@ -133,7 +158,7 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
             storm: words(&format!(
                 "storm --prefix storm --first-source 300 --sources 32 --clients {} --watch {}",
                 depth.pick("2000", "10000", "15000"),
-                depth.pick("20", "20", "25"),
+                depth.pick("16", "16", "25"),
             )),
             quiet: depth.pick(3.0, 6.0, 10.0),
         }],
@@ -149,9 +174,9 @@ fn idle(depth: Depth) -> Vec<Play> {
         over_tls(&format!("idle --plateaus {plateaus} --settle {settle} --id idle-tls")),
         // what the peers hold is asked of them alone, at counts that all of them reach
         Play::Alone {
-            words: words(&format!("idle --plateaus {peers} --settle {settle} --id idle-small")),
+            words: words(&format!("idle --plateaus {peers} --settle {} --id idle-small", depth.pick("1", "1", "5"))),
             profile: Profile::default(),
-            peers: true,
+            peers: Peers::All,
         },
     ]
 }
@@ -170,8 +195,8 @@ fn handshake(depth: Depth) -> Vec<Play> {
 }
 
 fn echo(depth: Depth) -> Vec<Play> {
-    let (rounds, seconds) = (depth.pick("3", "7", "9"), depth.pick("0.6", "1", "4"));
-    let (few, short) = (depth.pick("2", "3", "7"), depth.pick("0.4", "0.5", "2"));
+    let (rounds, seconds) = (depth.pick("3", "5", "9"), depth.pick("0.6", "1", "4"));
+    let (few, short) = (depth.pick("2", "3", "7"), depth.pick("0.4", "0.4", "2"));
     vec![
         alone(&format!("echo --rounds {rounds} --seconds {seconds}")),
         alone(&format!("echo --windows 64 --rounds {few} --seconds {short}")),
@@ -181,16 +206,18 @@ fn echo(depth: Depth) -> Vec<Play> {
     ]
 }
 
+/// Every round has the first peer in it; in a full run, all.
 fn fanout(depth: Depth) -> Vec<Play> {
-    let headline = format!("fanout --members 1000,5000 --seconds {} --warm-up 0.5", depth.pick("1", "2", "6"));
+    let headline = format!("fanout --members 1000,5000 --seconds {} --warm-up 0.5", depth.pick("1", "1.5", "6"));
     let (members, seconds) = (depth.pick("100", "100,10000", "100,10000"), depth.pick("1", "3", "10"));
-    let round = Play::Alone { words: words(&headline), profile: Profile::default(), peers: true };
-    let mut plays = vec![round; depth.pick(1, 3, 7)];
+    let round = |peers| Play::Alone { words: words(&headline), profile: Profile::default(), peers };
+    let mut plays = vec![round(Peers::All)];
+    plays.extend(vec![round(depth.pick(Peers::None, Peers::First, Peers::All)); depth.pick(0, 2, 6)]);
     plays.push(alone(&format!("fanout --members {members} --seconds {seconds}")));
     plays
 }
 
-/// One node with the memory store and two nodes over Redis in turn; one node over Redis; and what Redis does for rooms of two
+/// One node with the memory store and two nodes over Redis in turn; one node over Redis, in a full run; and what Redis does for rooms of two
 /// sizes when as much is said in both.
 fn nodes(depth: Depth) -> Vec<Play> {
     let seconds = depth.pick("1", "2", "6");
@@ -199,16 +226,18 @@ fn nodes(depth: Depth) -> Vec<Play> {
     let round = [alone(&many("nodes0")), over(2, &many("nodes2"))];
     let rounds: usize = depth.pick(1, 2, 7);
     let mut plays: Vec<Play> = std::iter::repeat_n(round, rounds).flatten().collect();
-    plays.push(over(1, &many("nodes1")));
+    if depth == Depth::Full {
+        plays.push(over(1, &many("nodes1")));
+    }
     let even =
-        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "6", "20"));
+        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "4", "20"));
     plays.push(over(2, &even));
     plays
 }
 
 fn load(depth: Depth) -> Vec<Play> {
     let seconds = depth.pick("1", "4", "20");
-    let play = |words| Play::Alone { words, profile: Profile::default(), peers: false };
+    let play = |words| Play::Alone { words, profile: Profile::default(), peers: Peers::None };
     let rooms =
         format!("load --sessions 4000 --room-size 4 --mix room=1 --rate 6000 --seconds {seconds} --id load.rooms");
     let direct = format!("load --sessions 2000 --mix direct=1 --rate 8000 --seconds {seconds} --id load.direct");
@@ -240,7 +269,7 @@ fn policy(depth: Depth) -> Vec<Play> {
                 let profile = policies(level);
                 plays.push(match over_redis {
                     true => Play::Fleet { words, nodes: 1, profile },
-                    false => Play::Alone { words, profile, peers: false },
+                    false => Play::Alone { words, profile, peers: Peers::None },
                 });
             }
         }
@@ -252,7 +281,7 @@ fn policy(depth: Depth) -> Vec<Play> {
 /// A message among many in a row, a message of a thousand users who each say something now and then, and a handshake.
 fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
     let (rounds, seconds, count) =
-        (depth.pick(2, 3, 7), depth.pick("0.4", "0.6", "2"), depth.pick("1000", "3000", "8000"));
+        (depth.pick(2, 2, 7), depth.pick("0.4", "0.6", "2"), depth.pick("1000", "3000", "8000"));
     let id = format!("policy.{store}.{level}");
     let echo = format!("echo --windows 8 --rounds {rounds} --seconds {seconds} --id {id}");
     let spread = format!(
@@ -262,18 +291,19 @@ fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
     let spread = titled(&spread, &format!("1,000 users, 2 messages/s each, {store} store, policies {level}"));
     let handshake = words(&format!("handshake --count {count} --id {id}.handshakes"));
     // what users who say little cost is of interest where a store is asked
-    if store == "memory" { vec![words(&echo), handshake] } else { vec![words(&echo), spread, handshake] }
+    let users = store == "redis" && (level != "defaults" || depth == Depth::Full);
+    if users { vec![words(&echo), spread, handshake] } else { vec![words(&echo), handshake] }
 }
 
 /// A connection that is refused fifty times in a minute ends, so that one user presses through many.
 fn shared_limits(depth: Depth) -> [Play; 2] {
     let saturated = format!(
         "load --sessions 300 --room-size 1 --one-user --rate 400 --warm-up 4 --seconds {} --id policy.saturated",
-        depth.pick("3", "8", "30")
+        depth.pick("3", "6", "30")
     );
     let quiet = format!(
         "load --sessions 1000 --room-size 1 --rate 200 --warm-up 4 --seconds {} --id policy.quiet",
-        depth.pick("3", "10", "60")
+        depth.pick("3", "8", "60")
     );
     [
         Play::Fleet {
@@ -292,7 +322,7 @@ fn shared_limits(depth: Depth) -> [Play; 2] {
 fn hostile(depth: Depth) -> Vec<Play> {
     let (quiet, up, seconds) = match depth {
         Depth::Quick => (3.0, 4.0, "4.5"),
-        Depth::Standard => (8.0, 12.0, "13"),
+        Depth::Standard => (6.0, 10.0, "11"),
         Depth::Full => (30.0, 60.0, "61"),
     };
     let attack = format!(

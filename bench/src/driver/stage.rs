@@ -6,7 +6,7 @@ use std::path::Path;
 use super::config::Profile;
 use super::generator::{self, Generator};
 use super::peer::Peer;
-use super::plan::{Depth, Play};
+use super::plan::{Depth, Peers, Play};
 use super::row::Row;
 use super::server::{Ports, Server};
 use super::{Run, What, fleet, say, show};
@@ -61,12 +61,12 @@ struct Contest<'a> {
 }
 
 impl Contest<'_> {
-    fn play(&self, peers: bool, rows: &mut Vec<Row>) {
+    fn play(&self, peers: Peers, rows: &mut Vec<Row>) {
         match self.gateway() {
             Ok(found) => rows.extend(found.into_iter().map(|finding| Row::found(finding, self.command))),
             Err(error) => rows.extend(fault(self.name, Err(error), self.command)),
         }
-        for peer in self.options.peer.iter().filter(|_| peers) {
+        for peer in self.options.peer.iter().take(peers.of(self.options.peer.len())) {
             match self.peer(peer) {
                 Ok(found) => rows.extend(found.into_iter().map(|finding| Row::found(finding, self.command))),
                 Err(why) => {
