@@ -83,6 +83,8 @@ pub struct Route {
 /// The sockets of one generator.
 pub struct Net {
     poll: Poll,
+    /// One for all tickers: a poll may have only one.
+    waker: Arc<Waker>,
     route: Route,
     next_source: u16,
     conns: Vec<Option<Conn>>,
@@ -101,8 +103,11 @@ impl Net {
     /// # Errors
     /// The system has no epoll instance left.
     pub fn new(route: Route) -> Outcome<Self> {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         Ok(Self {
-            poll: Poll::new()?,
+            poll,
+            waker,
             route,
             next_source: 0,
             conns: Vec::new(),
@@ -360,7 +365,7 @@ impl Net {
     /// # Errors
     /// The system has no thread or descriptor left.
     pub fn ticker(&self, period: Duration) -> Outcome<Ticker> {
-        let waker = Waker::new(self.poll.registry(), WAKE)?;
+        let waker = Arc::clone(&self.waker);
         let alive = Arc::new(());
         let watched = Arc::downgrade(&alive);
         std::thread::Builder::new().name("ticker".into()).stack_size(64 * 1024).spawn(move || {

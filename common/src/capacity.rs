@@ -120,6 +120,8 @@ pub struct Plan {
 
 /// How often a silent session is pinged, in seconds: `session.ping_interval`.
 const PING_EVERY: f64 = 25.0;
+/// How often a session's node asks Redis whether the slot is still the session's, in seconds.
+const ASKS_EVERY: f64 = 30.0;
 const MICROS: f64 = 1e-6;
 
 /// What `workload` needs of machines of this kind. Bounds: every answer is at least one node and one shard; with two nodes or
@@ -182,7 +184,9 @@ fn gateway_cores(slopes: &Slopes, workload: &Workload, listeners: f64) -> f64 {
 
 fn redis_cores(slopes: &Slopes, workload: &Workload, listeners: f64) -> f64 {
     let message = slopes.redis_message_us + (listeners - 1.0) * slopes.redis_listener_us;
-    let each = workload.messages * message + workload.reconnects / 3_600.0 * slopes.redis_handshake_us;
+    // a question is one script, as a message is: the dearer reading
+    let idle = slopes.redis_message_us / ASKS_EVERY;
+    let each = workload.messages * message + workload.reconnects / 3_600.0 * slopes.redis_handshake_us + idle;
     workload.sessions * each * MICROS
 }
 
@@ -233,10 +237,11 @@ mod tests {
         // 100,000 × 5,000 B of 500 MB; 100,000 of 50,000; 10,000 messages/s × (10 + 10 × 2 + 2 listeners) µs = 0.32 cores of 0.5
         assert_eq!((plan.nodes_by_memory, plan.nodes_by_sessions, plan.nodes_by_cpu, plan.nodes), (1, 2, 1, 3));
         assert!((plan.gateway_cores - 0.32).abs() < 1e-9, "{plan:?}");
-        assert!((plan.redis_cores - 0.11).abs() < 1e-9 && plan.redis_shards == 1, "{plan:?}");
+        // 10,000 messages/s × 11 µs, and 100,000 questions of 10 µs in 30 s
+        assert!((plan.redis_cores - 0.11 - 1.0 / 30.0).abs() < 1e-9 && plan.redis_shards == 1, "{plan:?}");
         assert_eq!((plan.deliveries_per_second, plan.egress_bits, plan.redis_bytes), (110_000.0, 88e6, 50e6));
         assert_eq!(plan.storm_handshakes_per_second, 5_000.0);
-        assert!((plan.storm_redis_cores - 0.36).abs() < 1e-9, "{plan:?}");
+        assert!((plan.storm_redis_cores - 0.36 - 1.0 / 30.0).abs() < 1e-9, "{plan:?}");
     }
 
     #[test]
@@ -245,7 +250,7 @@ mod tests {
         assert_eq!((ten.nodes_by_memory, ten.nodes_by_sessions), (10, 20));
         // more nodes hear each message, up to one for each member
         assert!(ten.gateway_cores > 10.0 * one.gateway_cores && ten.gateway_cores < 10.0 * one.gateway_cores + 1.0);
-        assert_eq!(ten.redis_shards, 4);
+        assert_eq!(ten.redis_shards, 5);
         let sudden = plan(&slopes(), &CHAT, &Machine { storm_seconds: 1.0, ..NODE });
         assert_eq!(sudden.redis_shards, 3, "50,000 handshakes/s of 50 µs: {sudden:?}");
     }

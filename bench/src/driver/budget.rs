@@ -101,7 +101,7 @@ pub fn of(id: &str) -> Option<Budget> {
         "storm.back" | "relay.busiest" => Budget::AtMost(20.0),
         "storm.redis_peak" => Budget::AtMost(10_000.0),
         "relay.p99_ratio" | "relay.handshake_scripts" => Budget::AtMost(2.0),
-        "relay.redis_growth" => Budget::Between(0.9, 1.1),
+        "relay.redis_growth" => Budget::Between(0.8, 1.1),
         id if id.starts_with("fanout.") => return of_fanout(id),
         id if id.starts_with("nodes") || id.starts_with("load.") || id.starts_with("policy.") => {
             return (id.ends_with(".lost") && id != "policy.saturated.lost").then_some(Budget::AtMost(0.0));

@@ -75,16 +75,14 @@ fn over_nodes(found: &Found<'_>, out: &mut Vec<Row>) {
         let id = format!("{two}.vs.one-redis");
         out.extend(found.ratio(&id, what(" with Redis"), &two, &format!("nodes1.{members}")));
     }
-    if let (Some(few), Some(many)) = (counts.first(), counts.last()) {
-        let what = format!("commands on Redis for a message to {many} members / to {few}, two nodes");
-        let of = |members: &u64| format!("nodes2.{members}.redis_commands");
-        out.extend(found.ratio("nodes2.redis_commands_growth", what, &of(many), &of(few)));
-    }
     let even = found.counts("nodes2-even.");
     if let (Some(few), Some(many)) = (even.first(), even.last()) {
         let what = format!("CPU of Redis for a message to {many} members / to {few}, two nodes, 100 messages/s");
         let of = |members: &u64| format!("nodes2-even.{members}.redis_cpu");
         out.extend(found.ratio("nodes2.redis_growth", what, &of(many), &of(few)));
+        let what = format!("commands on Redis for a message to {many} members / to {few}, two nodes, 100 messages/s");
+        let of = |members: &u64| format!("nodes2-even.{members}.redis_commands");
+        out.extend(found.ratio("nodes2.redis_commands_growth", what, &of(many), &of(few)));
     }
 }
 
