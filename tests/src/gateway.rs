@@ -99,7 +99,7 @@ pub struct Setup {
 }
 
 impl Default for Setup {
-    /// [`Setup::builtin`] with a connect and login limit that tests do not meet by accident.
+    /// [`Setup::builtin`] with a connect and login limit that tests do not meet by accident, on a machine that may be busy.
     fn default() -> Self {
         Self::builtin()
             .set("limit.connect.rate", "1000/s")
@@ -108,6 +108,7 @@ impl Default for Setup {
             .set("limit.login.burst", "1000")
             .set("limit.message.rate", "10000/s")
             .set("limit.message.burst", "10000")
+            .set("overload.lag", "1m")
     }
 }
 

@@ -33,6 +33,8 @@ drain_spread = "1s"
 mode = "off"
 [origin]
 missing = "allow"
+[overload]
+lag = "1m"
 [[auth.issuer]]
 name = "tests"
 issuer = "https://app.test"

@@ -37,9 +37,14 @@ fn each_step_is_taken_and_taken_back_and_who_is_in_goes_on() {
     assert_eq!(gateway.reload()["lastReload"]["ok"], true);
     wait::until("the ladder to be climbed", || (step(&gateway) == 3).then_some(()));
     let refusal = Knock::at(gateway.public, &tokens::good("bob"), None).answer().expect_err("refused");
-    assert_eq!((refusal.status, refusal.code(), says_when(&refusal)), (503, "overloaded", true), "{}", refusal.head);
+    assert_eq!(
+        (refusal.status, refusal.code(), says_when(&refusal)),
+        (503, "store_unavailable", true),
+        "{}",
+        refusal.head
+    );
     let shed = say(&mut ada, "chat");
-    assert!(shed["payload"]["code"] == "overloaded" && shed["payload"]["retryAfter"].is_u64(), "{shed}");
+    assert!(shed["payload"]["code"] == "store_unavailable" && shed["payload"]["retryAfter"].is_u64(), "{shed}");
     assert_eq!(say(&mut ada, "whisper")["type"], "ack", "what is of normal priority is carried");
     assert!(lives(&mut ada));
     let health = raw::get(gateway.private, "/health").json();

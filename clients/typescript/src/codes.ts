@@ -38,7 +38,6 @@ export const ERROR_CODES = {
   conflict: { message: "This contradicts the present state.", http: 409 },
   upstream_unavailable: { message: "The service behind is not available.", http: 502 },
   store_unavailable: { message: "The service is not available for a moment.", http: 503 },
-  overloaded: { message: "The service has too much to do at the moment.", http: 503 },
   internal: { message: "Something went wrong.", http: 500 },
 } as const satisfies Record<string, CodeInfo>;
 

@@ -82,10 +82,8 @@ codes! {
     Conflict "conflict" Some(409), "This contradicts the present state.";
     /// The application's backend did not answer.
     UpstreamUnavailable "upstream_unavailable" Some(502), "The service behind is not available.";
-    /// The shared store did not answer.
+    /// The shared store did not answer, or the node has more to do than it can; `retryAfter` says when to try again.
     StoreUnavailable "store_unavailable" Some(503), "The service is not available for a moment.";
-    /// The node has more to do than it can; `retryAfter` says when to try again.
-    Overloaded "overloaded" Some(503), "The service has too much to do at the moment.";
     /// Our fault.
     Internal "internal" Some(500), "Something went wrong.";
 }

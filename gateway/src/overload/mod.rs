@@ -1,7 +1,7 @@
 //! Overload: a node that is asked for more than it can do takes less, step by step, instead of doing all of it badly.
 //!
 //! ```text
-//! memory · queues · lag ─► Ladder, four times a second ─► 1 newcomers: 503 ─► 2 types of low priority: `overloaded`
+//! memory · queues · lag ─► Ladder, four times a second ─► 1 newcomers: 503 ─► 2 types of low priority: `store_unavailable`
 //!                                                         ─► 3 the largest queues: 4508
 //! ```
 //! Each step is an event, a metric and a word in `/health`, and is taken back by itself.
@@ -60,7 +60,7 @@ impl Overload {
     /// Whether newcomers are let in.
     ///
     /// # Errors
-    /// `overloaded`, with a time after which to come back.
+    /// `store_unavailable`, with a time after which to come back.
     pub fn takes_newcomers(&self) -> Result<(), Reject> {
         if self.step() >= 1 { Err(self.refusal("no new sessions")) } else { Ok(()) }
     }
@@ -68,14 +68,14 @@ impl Overload {
     /// Whether a message of an application's type is carried. Cost: one relaxed load.
     ///
     /// # Errors
-    /// `overloaded`, with a time after which to say it again.
+    /// `store_unavailable`, with a time after which to say it again.
     pub fn carries(&self, low_priority: bool) -> Result<(), Reject> {
         if low_priority && self.step() >= 2 { Err(self.refusal("no messages of low priority")) } else { Ok(()) }
     }
 
     fn refusal(&self, detail: &'static str) -> Reject {
         self.turned_away.fetch_add(1, Ordering::Relaxed);
-        Reject::new(Code::Overloaded, detail).retry(RETRY)
+        Reject::new(Code::StoreUnavailable, detail).retry(RETRY)
     }
 
     /// For `/health`.
@@ -183,6 +183,6 @@ mod tests {
             assert!(overload.carries(false).is_ok());
         }
         assert_eq!(overload.turned_away.load(Ordering::Relaxed), 5);
-        assert_eq!(overload.takes_newcomers().unwrap_err().code, Code::Overloaded);
+        assert_eq!(overload.takes_newcomers().unwrap_err().code, Code::StoreUnavailable);
     }
 }

@@ -224,10 +224,7 @@ impl Score {
 
     /// A message was refused.
     fn refusal(&mut self, code: Code, room: Option<&str>, found: &mut Found) {
-        if matches!(
-            code,
-            Code::RateLimited | Code::Restricted | Code::StoreUnavailable | Code::Overloaded | Code::Internal
-        ) {
+        if matches!(code, Code::RateLimited | Code::Restricted | Code::StoreUnavailable | Code::Internal) {
             return;
         }
         self.refused += 1;
@@ -422,7 +419,7 @@ mod tests {
     #[test]
     fn limits_and_the_score_itself_are_no_evidence() {
         let mut score = Score::default();
-        for code in [Code::RateLimited, Code::Restricted, Code::StoreUnavailable, Code::Overloaded, Code::Internal] {
+        for code in [Code::RateLimited, Code::Restricted, Code::StoreUnavailable, Code::Internal] {
             let mut found = Found::default();
             score.refusal(code, None, &mut found);
             assert!(found.0.is_empty());

@@ -163,8 +163,7 @@ impl Session {
 
     /// Refuses what routing refused: it counts towards the connection's refusals like any other.
     fn refuse_counted(&mut self, reject: Reject, id: Option<&str>, turn: &Turn<'_, '_>) -> Next {
-        if matches!(reject.code, Code::StoreUnavailable | Code::UpstreamUnavailable | Code::Overloaded | Code::Internal)
-        {
+        if matches!(reject.code, Code::StoreUnavailable | Code::UpstreamUnavailable | Code::Internal) {
             // ours, not the peer's: it must not be closed for it
             return self.refuse(&reject, id, turn);
         }
