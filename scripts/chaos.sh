@@ -56,6 +56,7 @@ proof commands 1800 portcullis-tests commands measure::
 proof reload 600 portcullis-tests reload crowd
 proof stuffing 300 portcullis-tests stuffing stuffing_is_turned_away
 proof simulation 3600 portcullis-common fleet_simulation no_schedule
+proof control 1800 portcullis-common control_simulation no_schedule
 proof ledger 1800 portcullis-common ledger_simulation no_schedule
 
 [ ${#failed[@]} -eq 0 ] && echo "chaos: everything passed" && exit 0

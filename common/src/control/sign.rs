@@ -223,11 +223,11 @@ struct Known {
 pub struct Verifier {
     cluster: Arc<str>,
     operators: HashMap<KeyId, Known>,
-    /// Commands issued before are refused.
+    /// Commands issued before are refused: since then every nonce is known.
     since: UnixMs,
     seen: HashSet<Nonce>,
-    /// Seen when, in that order.
-    order: VecDeque<(UnixMs, Nonce)>,
+    /// Seen when, in that order, and when they were issued.
+    order: VecDeque<(UnixMs, UnixMs, Nonce)>,
 }
 
 impl Verifier {
@@ -289,20 +289,22 @@ impl Verifier {
         if claimed.expires < now || claimed.issued.after(LIFE) < now {
             return Err(Refusal::Expired);
         }
-        self.remember(claimed.nonce, now)?;
+        self.remember(claimed.nonce, claimed.issued, now)?;
         let command: Command = serde_json::from_slice(claimed.body).map_err(|_| Refusal::Malformed)?;
         command.check().map_err(|_| Refusal::Malformed)?;
         if role < command.role() { Err(Refusal::Role) } else { Ok(command) }
     }
 
-    /// A nonce is forgotten when its command could not be taken any more: after its life, whatever the clocks.
-    fn remember(&mut self, nonce: Nonce, now: UnixMs) -> Result<(), Refusal> {
-        while let Some((at, old)) = self.order.front().copied() {
+    /// A nonce is forgotten when its command could not be taken any more: after its life, and should the store's clock be
+    /// set back, because whatever was issued before a command that is forgotten is refused.
+    fn remember(&mut self, nonce: Nonce, issued: UnixMs, now: UnixMs) -> Result<(), Refusal> {
+        while let Some((at, issued, old)) = self.order.front().copied() {
             if at.after(LIFE + AHEAD * 2) >= now {
                 break;
             }
             self.order.pop_front();
             self.seen.remove(&old);
+            self.since = self.since.max(UnixMs(issued.0.saturating_add(1)));
         }
         if self.seen.contains(&nonce) {
             return Err(Refusal::Replayed);
@@ -311,7 +313,7 @@ impl Verifier {
             return Err(Refusal::Busy);
         }
         self.seen.insert(nonce);
-        self.order.push_back((now, nonce));
+        self.order.push_back((now, issued, nonce));
         Ok(())
     }
 }

@@ -151,11 +151,21 @@ fn at_the_bound_commands_are_refused_and_no_nonce_is_forgotten() {
         Nonce(bytes)
     };
     for n in 0..NONCES {
-        node.remember(nonce(n), later(1)).unwrap();
+        node.remember(nonce(n), later(1), later(1)).unwrap();
     }
-    assert_eq!(node.remember(nonce(NONCES), later(2)), Err(Refusal::Busy));
-    assert_eq!(node.remember(nonce(0), later(2)), Err(Refusal::Replayed));
+    assert_eq!(node.remember(nonce(NONCES), later(2), later(2)), Err(Refusal::Busy));
+    assert_eq!(node.remember(nonce(0), later(2), later(2)), Err(Refusal::Replayed));
     // a life later there is room again
-    assert_eq!(node.remember(nonce(NONCES), later(60_000)), Ok(()));
+    assert_eq!(node.remember(nonce(NONCES), later(60_000), later(60_000)), Ok(()));
     assert_eq!(node.order.len(), 1);
+}
+
+#[test]
+fn a_command_that_was_forgotten_stays_refused_when_the_stores_clock_is_set_back() {
+    let mut node = verifier();
+    let once = signed(1, 10_000, 1, &Command::Nodes);
+    assert!(node.verify(&once, later(10_000)).is_ok());
+    assert!(node.verify(&signed(1, 100_000, 2, &Command::Nodes), later(100_000)).is_ok(), "which makes it forget");
+    assert_eq!(why(node.verify(&once, later(20_000))), Refusal::BeforeStart);
+    assert!(node.verify(&signed(1, 20_000, 3, &Command::Nodes), later(20_000)).is_ok());
 }

@@ -33,15 +33,32 @@ enum Weight {
 
 struct Kept {
     logged: Logged,
+    /// Until when it is kept: as long as it says something, or as long as what it replaced would have, should that come
+    /// again. `None`: for ever.
     until: Option<UnixMs>,
+    /// What `ends` knows it by: first the end of what it says, then `until`.
+    due: Option<UnixMs>,
     weight: Weight,
 }
 
-/// What a lift lifted: known to those who knew the ban.
+/// What an entry replaced: known to those who knew that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Lifted {
-    /// When the ban would have ended.
+    /// When it would have ended.
     pub(super) until: Option<UnixMs>,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It is kept.
+    Kept,
+    /// Of a lift: it is kept, but one of what it would have ended is newer.
+    InPart,
+    /// What is there says more.
+    Less,
+    /// What is there is newer, of everything that it is about.
+    Superseded,
 }
 
 /// There is no room, and nothing that would make some.
@@ -57,105 +74,162 @@ pub(super) struct Merged {
     ends: BTreeSet<(UnixMs, LogId)>,
 }
 
-fn subject(entry: &ControlEntry) -> Option<Subject> {
+/// What an entry is about: a lift ends a ban, a restriction, and of a network a door that is shut; each of these words may
+/// be replaced alone.
+fn subjects(entry: &ControlEntry) -> impl Iterator<Item = Subject> {
+    let subjects = match entry {
+        ControlEntry::Ban { target, .. } => [Some(Subject::Ban(target.clone())), None, None],
+        ControlEntry::Restrict { target, .. } => [Some(Subject::Restrict(target.clone())), None, None],
+        ControlEntry::Shut { network, .. } => [Some(Subject::Shut(*network)), None, None],
+        ControlEntry::Lift { target } => {
+            let shut = match target {
+                Target::Network(network) => Some(Subject::Shut(*network)),
+                _ => None,
+            };
+            [Some(Subject::Ban(target.clone())), Some(Subject::Restrict(target.clone())), shut]
+        }
+        ControlEntry::Revoke { user, .. } => [Some(Subject::Revoke(user.clone())), None, None],
+        ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => [None, None, None],
+    };
+    subjects.into_iter().flatten()
+}
+
+/// When what an entry says ends by itself; a lift says nothing that could last.
+fn end(entry: &ControlEntry) -> Option<UnixMs> {
     match entry {
-        ControlEntry::Ban { target, .. } | ControlEntry::Lift { target } => Some(Subject::Ban(target.clone())),
-        ControlEntry::Restrict { target, .. } => Some(Subject::Restrict(target.clone())),
-        ControlEntry::Shut { network, .. } => Some(Subject::Shut(*network)),
-        ControlEntry::Revoke { user, .. } => Some(Subject::Revoke(user.clone())),
-        ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => None,
+        ControlEntry::Lift { .. } => Some(UnixMs(0)),
+        ControlEntry::Ban { until, .. } => *until,
+        ControlEntry::Restrict { until, .. } | ControlEntry::Shut { until, .. } => Some(*until),
+        ControlEntry::Revoke { .. } | ControlEntry::Kick { .. } | ControlEntry::Drain { .. } => None,
     }
 }
 
-/// What a lift ends besides a ban: a restriction, and a door that is shut.
-fn ended(entry: &ControlEntry) -> [Option<Subject>; 2] {
-    match entry {
-        ControlEntry::Lift { target: Target::Network(network) } => {
-            [Some(Subject::Restrict(Target::Network(*network))), Some(Subject::Shut(*network))]
-        }
-        ControlEntry::Lift { target } => [Some(Subject::Restrict(target.clone())), None],
-        _ => [None, None],
-    }
+/// The later of two ends; what has none ends last.
+fn later(one: Option<UnixMs>, other: Option<UnixMs>) -> Option<UnixMs> {
+    one.zip(other).map(|(one, other)| one.max(other))
 }
 
 impl Merged {
-    /// What the log says about the same subject now.
-    fn present(&self, subject: Option<&Subject>) -> Option<&Kept> {
-        self.kept.get(self.newest.get(subject?)?)
+    /// What the log says about the same now, each once.
+    fn present(&self, entry: &ControlEntry) -> Vec<LogId> {
+        self.present_in(&subjects(entry).collect::<Vec<_>>())
     }
 
-    /// The place of what `entry` would replace.
-    pub(super) fn replaced_by(&self, entry: &ControlEntry) -> Option<LogId> {
-        self.present(subject(entry).as_ref()).map(|kept| kept.logged.id)
+    fn present_in(&self, subjects: &[Subject]) -> Vec<LogId> {
+        let mut present: Vec<LogId> = subjects.iter().filter_map(|subject| self.newest.get(subject).copied()).collect();
+        present.sort_unstable();
+        present.dedup();
+        present
     }
 
-    /// The place of a lift that ends a restriction like `entry`, if it is the newer of the two.
-    pub(super) fn lifted_by(&self, entry: &ControlEntry) -> Option<LogId> {
-        let target = match entry {
-            ControlEntry::Restrict { target, .. } => target.clone(),
-            ControlEntry::Shut { network, .. } => Target::Network(*network),
-            _ => return None,
+    /// What the log says about the same beside `logged`.
+    pub(super) fn beside(&self, logged: &Logged) -> impl Iterator<Item = &Logged> {
+        let others = self.present(&logged.entry).into_iter().filter(|id| *id != logged.id);
+        others.filter_map(|id| self.kept.get(&id)).map(|kept| &kept.logged)
+    }
+
+    /// Whether the log says something about the same.
+    pub(super) fn knows(&self, entry: &ControlEntry) -> bool {
+        subjects(entry).any(|subject| self.newest.contains_key(&subject))
+    }
+
+    /// Until when what `entry` replaces would have lasted, where that is longer than itself: so long it has to be
+    /// remembered. `None`: there is nothing like that. `before`: what is to come in front of it, a step for each.
+    pub(super) fn replaces<'a>(
+        &self,
+        entry: &ControlEntry,
+        before: impl Iterator<Item = (&'a ControlEntry, Option<Lifted>)>,
+    ) -> Option<Lifted> {
+        let own = end(entry);
+        let kept = self.present(entry).into_iter().filter_map(|id| self.kept.get(&id));
+        let kept = kept.filter(|kept| kept.weight != Weight::Event).map(|kept| kept.until);
+        let same = before.filter(|(other, _)| subjects(other).any(|one| subjects(entry).any(|other| one == other)));
+        let same = same.map(|(other, lifted)| lifted.map_or(end(other), |lifted| later(end(other), lifted.until)));
+        let until = kept.chain(same).reduce(later)?;
+        (later(own, until) != own).then_some(Lifted { until })
+    }
+
+    /// Whether an entry is all that the log says about what it is about.
+    fn holds_all(&self, logged: &Logged) -> bool {
+        subjects(&logged.entry).all(|subject| self.newest.get(&subject) == Some(&logged.id))
+    }
+
+    /// Of what is there, what goes when the entry takes the place of it in these subjects: a lift of which half is left
+    /// stays.
+    fn goes(&self, taken: &[Subject]) -> Vec<LogId> {
+        let left = |kept: &Kept| {
+            subjects(&kept.logged.entry)
+                .any(|subject| !taken.contains(&subject) && self.newest.get(&subject) == Some(&kept.logged.id))
         };
-        let present = self.present(Some(&Subject::Ban(target)));
-        present.filter(|kept| matches!(kept.logged.entry, ControlEntry::Lift { .. })).map(|kept| kept.logged.id)
+        let mut ids = self.present_in(taken);
+        ids.retain(|id| self.kept.get(id).is_some_and(|kept| !left(kept)));
+        ids
     }
 
-    /// Until when a lift of this target has to be remembered; `None`: there is nothing to lift.
-    pub(super) fn tombstone(&self, entry: &ControlEntry) -> Option<Lifted> {
-        if !matches!(entry, ControlEntry::Lift { .. }) {
-            return None;
-        }
-        let ban = self.present(subject(entry).as_ref()).filter(|kept| kept.weight != Weight::Event);
-        let [restriction, shut] = ended(entry);
-        let all = [ban, self.present(restriction.as_ref()), self.present(shut.as_ref())];
-        // what has no end ends last
-        let until = all.into_iter().flatten().map(|kept| kept.until).max_by_key(|until| (until.is_none(), *until));
-        until.map(|until| Lifted { until })
-    }
-
-    /// How the entry would be kept: until when and with what weight; `None`: what is there says more.
-    fn rank(&self, logged: &Logged, lifted: Option<Lifted>) -> Option<(Option<UnixMs>, Weight)> {
-        let event = (Some(logged.at.after(EVENT_KEPT)), Weight::Event);
+    /// How the entry would be kept: when what it says ends, until when it is kept, and with what weight; `None`: what is
+    /// there says more.
+    fn rank(&self, logged: &Logged, lifted: Option<Lifted>) -> Option<(Option<UnixMs>, Option<UnixMs>, Weight)> {
+        let lifted = match (self.replaces(&logged.entry, std::iter::empty()), lifted) {
+            (Some(here), Some(there)) => Some(Lifted { until: later(here.until, there.until) }),
+            (here, there) => here.or(there),
+        };
+        let so_long = |ends, weight| Some((ends, lifted.map_or(ends, |lifted| later(ends, lifted.until)), weight));
+        let event = |kept| {
+            let ends = Some(logged.at.after(kept));
+            Some((ends, ends, Weight::Event))
+        };
         match &logged.entry {
-            ControlEntry::Kick { .. } => Some((Some(logged.at.after(KICK_KEPT)), Weight::Event)),
-            ControlEntry::Drain { .. } => Some(event),
-            ControlEntry::Ban { until, .. } => Some((*until, Weight::State)),
+            ControlEntry::Kick { .. } => event(KICK_KEPT),
+            ControlEntry::Drain { .. } => event(EVENT_KEPT),
+            ControlEntry::Ban { until, .. } => so_long(*until, Weight::State),
             ControlEntry::Restrict { until, .. } | ControlEntry::Shut { until, .. } => {
-                Some((Some(*until), Weight::Restriction))
+                so_long(Some(*until), Weight::Restriction)
             }
-            ControlEntry::Lift { .. } => {
-                let lifted = self.tombstone(&logged.entry).or(lifted);
-                Some(lifted.map_or(event, |lifted| (lifted.until, Weight::Tombstone)))
-            }
+            ControlEntry::Lift { .. } => match lifted {
+                Some(Lifted { until }) => Some((until, until, Weight::Tombstone)),
+                None => event(EVENT_KEPT),
+            },
             ControlEntry::Revoke { issued_until, .. } => {
-                let said = self.present(subject(&logged.entry).as_ref()).map(|kept| &kept.logged.entry);
+                let said = self.present(&logged.entry);
+                let said = said.first().and_then(|id| self.kept.get(id)).map(|kept| &kept.logged.entry);
                 let more = matches!(said, Some(ControlEntry::Revoke { issued_until: t, .. }) if t > issued_until);
-                (!more).then(|| (Some(issued_until.after(REVOKE_KEPT)), Weight::State))
+                let ends = Some(issued_until.after(REVOKE_KEPT));
+                (!more).then_some((ends, ends, Weight::State))
             }
         }
     }
 
     /// Forgets what has ended. Cost: nothing, or a few steps for each that has.
     pub(super) fn expire(&mut self, now: UnixMs, mut gone: impl FnMut(LogId)) {
-        while let Some((until, id)) = self.ends.first().copied() {
-            if until > now {
+        while let Some((due, id)) = self.ends.first().copied() {
+            if due > now {
                 return;
             }
-            self.drop(id);
-            gone(id);
+            match self.kept.get_mut(&id) {
+                // it says nothing any more, but that what it replaced is over
+                Some(kept) if later(kept.until, Some(due)) != Some(due) => {
+                    self.ends.pop_first();
+                    (kept.due, kept.weight) = (kept.until, Weight::Tombstone);
+                    self.ends.extend(kept.until.map(|until| (until, id)));
+                }
+                _ => {
+                    self.drop(id);
+                    gone(id);
+                }
+            }
         }
     }
 
     /// Takes an entry out.
     fn drop(&mut self, id: LogId) {
         let Some(kept) = self.kept.remove(&id) else { return };
-        if let Some(until) = kept.until {
-            self.ends.remove(&(until, id));
+        if let Some(due) = kept.due {
+            self.ends.remove(&(due, id));
         }
-        if let Some(subject) = subject(&kept.logged.entry)
-            && self.newest.get(&subject) == Some(&id)
-        {
-            self.newest.remove(&subject);
+        for subject in subjects(&kept.logged.entry) {
+            if self.newest.get(&subject) == Some(&id) {
+                self.newest.remove(&subject);
+            }
         }
     }
 
@@ -167,41 +241,60 @@ impl Merged {
 
     /// Whether [`Self::put`] would find room.
     pub(super) fn has_room(&self, entry: &ControlEntry, bound: usize) -> bool {
-        self.kept.len() < bound || self.replaced_by(entry).is_some() || self.dispensable().is_some()
+        let taken: Vec<Subject> = subjects(entry).collect();
+        self.kept.len() < bound || !self.goes(&taken).is_empty() || self.dispensable().is_some()
     }
 
-    /// Keeps the entry, unless what is there says more; `lifted` is what its issuer knew of what it lifts, and `gone` gets the places of what had to go for it. True: it is
-    /// kept.
+    /// Keeps the entry, unless what is there says more; `lifted` is what its issuer knew of what it replaces, `newer` says
+    /// which places hold newer words than this one, and `gone` gets the places of what had to go for it.
     pub(super) fn put(
         &mut self,
         logged: &Logged,
         lifted: Option<Lifted>,
         bound: usize,
+        newer: impl Fn(LogId) -> bool,
         mut gone: impl FnMut(LogId),
-    ) -> Result<bool, Full> {
-        let Some((until, weight)) = self.rank(logged, lifted) else { return Ok(false) };
-        let replaced = self.replaced_by(&logged.entry);
-        if replaced.is_none() && self.kept.len() >= bound {
+    ) -> Result<Put, Full> {
+        let Some((ends, until, weight)) = self.rank(logged, lifted) else { return Ok(Put::Less) };
+        let about: Vec<Subject> = subjects(&logged.entry).collect();
+        let is_free = |subject: &&Subject| !self.newest.get(*subject).is_some_and(|id| newer(*id));
+        let taken: Vec<Subject> = about.iter().filter(is_free).cloned().collect();
+        if taken.is_empty() && !about.is_empty() {
+            self.outlive(&logged.entry, until);
+            return Ok(Put::Superseded);
+        }
+        let put = if taken.len() < about.len() { Put::InPart } else { Put::Kept };
+        let goes = self.goes(&taken);
+        if goes.is_empty() && self.kept.len() >= bound {
             let id = self.dispensable().ok_or(Full)?;
             self.drop(id);
             gone(id);
         }
-        let ended = ended(&logged.entry).into_iter().flatten();
-        let ended: Vec<LogId> = ended.filter_map(|subject| self.newest.get(&subject).copied()).collect();
-        for before in replaced.into_iter().chain(ended).filter(|before| *before != logged.id) {
+        for before in goes.into_iter().filter(|before| *before != logged.id) {
             self.drop(before);
             gone(before);
         }
-        if let Some(subject) = subject(&logged.entry) {
-            self.newest.insert(subject, logged.id);
-        }
-        self.ends.extend(until.map(|until| (until, logged.id)));
-        self.kept.insert(logged.id, Kept { logged: logged.clone(), until, weight });
-        Ok(true)
+        self.newest.extend(taken.into_iter().map(|subject| (subject, logged.id)));
+        self.ends.extend(ends.map(|ends| (ends, logged.id)));
+        self.kept.insert(logged.id, Kept { logged: logged.clone(), until, due: ends, weight });
+        Ok(put)
     }
 
-    /// What is kept, in the log's order.
+    /// What is newer than an entry is kept as long as that would have been, should it come again.
+    fn outlive(&mut self, entry: &ControlEntry, until: Option<UnixMs>) {
+        for id in self.present(entry) {
+            if let Some(kept) = self.kept.get_mut(&id) {
+                kept.until = later(kept.until, until);
+            }
+        }
+    }
+
+    /// What says something to one who knows nothing, in the log's order: not what is kept against its predecessors alone.
     pub(super) fn entries(&self) -> impl Iterator<Item = &Logged> {
-        self.kept.values().map(|kept| &kept.logged)
+        let says = |kept: &&Kept| match kept.logged.entry {
+            ControlEntry::Lift { .. } => self.holds_all(&kept.logged),
+            _ => kept.weight != Weight::Tombstone,
+        };
+        self.kept.values().filter(says).map(|kept| &kept.logged)
     }
 }

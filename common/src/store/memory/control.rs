@@ -51,7 +51,7 @@ impl Log {
 
     fn append(&mut self, entry: ControlEntry, now: UnixMs, bound: usize) -> Result<LogId, StoreFault> {
         let logged = Logged { id: LogId(self.last.0 + 1), at: now, entry };
-        self.merged.put(&logged, None, bound, |_| {}).map_err(|_| StoreFault::Full("control log"))?;
+        self.merged.put(&logged, None, bound, |_| false, |_| {}).map_err(|_| StoreFault::Full("control log"))?;
         self.last = logged.id;
         for sink in &self.sinks {
             sink.apply(&logged);

@@ -18,8 +18,8 @@ use super::copy::ControlCopy;
 use super::counts::{Counters, Counts};
 use super::keys::{Kind, Place};
 use super::link::garbled;
-use super::log::{Log, MOST};
-use super::reader;
+use super::log::{Log, MOST, Now};
+use super::reader::{self, Pace};
 use super::script::{Args, Does, Script};
 use super::snapshot::Pointer;
 use super::trust::Trust;
@@ -46,26 +46,30 @@ static APPEND_FENCED: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// The store's time, the last entry's place, and which log of which server that is.
-pub(super) struct Head {
-    pub(super) now: UnixMs,
-    pub(super) last: LogId,
-    pub(super) life: String,
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// The store's time.
+    pub now: UnixMs,
+    /// The last entry's place.
+    pub last: LogId,
+    /// Which log of which server.
+    pub life: String,
     /// The log's snapshot.
-    pub(super) snapshot: Pointer,
+    pub snapshot: Pointer,
     /// When it was asked, by the process's own clock.
-    pub(super) asked: Mono,
+    pub asked: Mono,
 }
 
 impl Head {
+    /// The same for one who reads entries: `now` they were there, or came since.
+    pub(super) fn times(&self, now: Mono) -> Now {
+        Now { least: self.now, most: self.time(now) }
+    }
+
     /// The store's time now, as well as can be known without asking again: never behind it, and ahead by no more than the
     /// question took.
     pub(super) fn time(&self, now: Mono) -> UnixMs {
         self.now.after(now.since(self.asked))
-    }
-
-    /// The life that the log itself has, whatever the server.
-    pub(super) fn life_of_log(&self) -> &str {
-        self.life.split_once(':').map_or("", |(_, life)| life)
     }
 }
 
@@ -75,8 +79,8 @@ pub(super) struct Progress {
     pub(super) last: LogId,
     /// Begun anew so often; odd while it is under way, as at the start.
     pub(super) turns: u64,
-    /// When the last read that was answered was sent: what is known is at least as new. `None`: none was. An answer may
-    /// have waited while this process was stopped, so when it came says nothing.
+    /// When it was last asked which log there is, before that log was read to its end: what is known is at least as new.
+    /// `None`: never. An answer may have waited while this process was stopped, so when it came says nothing.
     pub(super) answered: Option<Mono>,
 }
 
@@ -111,7 +115,7 @@ impl Keys {
         }
     }
 
-    fn of_scripts(&self) -> [String; 3] {
+    pub(super) fn of_scripts(&self) -> [String; 3] {
         [self.stream.clone(), self.life.clone(), self.pointer.clone()]
     }
 }
@@ -135,6 +139,7 @@ pub(super) struct Known {
     /// The copy on disk, and how often it could not be written.
     pub(super) copy: Option<Arc<ControlCopy>>,
     pub(super) copies_failed: AtomicU64,
+    pub(super) pace: Pace,
 }
 
 /// The control log of one process. Its reader ends when it is dropped.
@@ -144,7 +149,7 @@ impl RedisControl {
     /// Starts its reader on the present runtime.
     pub(super) fn start(base: Arc<Base>, trust: &Trust, copy: Option<Arc<ControlCopy>>) -> Self {
         let keys = Keys::of(&base.keys.fleet());
-        let known = Known::new(trust, keys.stream.clone(), copy);
+        let known = Known::new(trust, keys.stream.clone(), copy, Pace::default());
         let shared = Arc::new(Shared { base, keys, sequence: tokio::sync::Mutex::new(0), known });
         tokio::spawn(reader::run(Arc::downgrade(&shared)));
         Self(shared)
@@ -159,13 +164,12 @@ impl RedisControl {
     /// How old this process's knowledge of the log is: since the last read that was answered was sent; `None`: none was.
     #[must_use]
     pub fn staleness(&self) -> Option<Duration> {
-        let answered = self.0.known.progress.borrow().answered;
-        answered.map(|answered| self.0.known.trust.clock.mono().since(answered))
+        self.0.known.staleness()
     }
 
     /// Whether the present log has been read to its end, and what it had lost written back.
     pub(super) fn is_current(&self) -> bool {
-        self.0.known.progress.borrow().is_current()
+        self.0.known.is_current()
     }
 
     /// How often the copy on disk could not be written.
@@ -197,16 +201,10 @@ impl Shared {
     async fn append(&self, by: Option<Fence>, entries: Vec<ControlEntry>) -> Result<LogId, StoreFault> {
         let mut sequence = self.sequence.lock().await;
         let head = self.head().await?;
-        self.reached(LogId(0)).await?;
-        let mut all = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let (at, sealed) = self.known.lock().prepare(entry, head.now)?;
-            *sequence += 1;
-            let header = Header { issuer: self.known.trust.issuer.clone(), sequence: *sequence, at };
-            let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
-            all.push(self.known.trust.sealer.seal(self.known.stream().as_bytes(), &header, &body));
-        }
-        self.write_by(by, all.iter().map(Vec::as_slice)).await
+        // what this replaces has to be known
+        self.reached(head.last).await?;
+        let all = self.known.seal(entries, head.now, &mut sequence)?;
+        self.write_by(by, all.iter().map(AsRef::as_ref)).await
     }
 
     /// All or none, in this order.
@@ -231,7 +229,7 @@ impl Shared {
 }
 
 impl Known {
-    pub(super) fn new(trust: &Trust, stream: String, copy: Option<Arc<ControlCopy>>) -> Self {
+    pub(super) fn new(trust: &Trust, stream: String, copy: Option<Arc<ControlCopy>>, pace: Pace) -> Self {
         let progress = Progress { last: LogId(0), turns: 1, answered: None };
         Self {
             trust: trust.clone(),
@@ -241,7 +239,18 @@ impl Known {
             counters: Counters::default(),
             copy,
             copies_failed: AtomicU64::new(0),
+            pace,
         }
+    }
+
+    /// See [`RedisControl::staleness`].
+    pub(super) fn staleness(&self) -> Option<Duration> {
+        let answered = self.progress.borrow().answered;
+        answered.map(|answered| self.trust.clock.mono().since(answered))
+    }
+
+    pub(super) fn is_current(&self) -> bool {
+        self.progress.borrow().is_current()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Log> {
@@ -252,8 +261,28 @@ impl Known {
         &self.stream
     }
 
+    /// What this process appends at the store's time `now`, as it goes into the stream; `sequence` is the last that was
+    /// used.
+    pub(super) fn seal(
+        &self,
+        entries: Vec<ControlEntry>,
+        now: UnixMs,
+        sequence: &mut u64,
+    ) -> Result<Vec<Bytes>, StoreFault> {
+        let (mut all, mut before) = (Vec::with_capacity(entries.len()), Vec::with_capacity(entries.len()));
+        for entry in entries {
+            let (at, sealed) = self.lock().prepare(entry, &before, now)?;
+            *sequence += 1;
+            let header = Header { issuer: self.trust.issuer.clone(), sequence: *sequence, at };
+            let body = serde_json::to_vec(&sealed).map_err(|_| garbled())?;
+            all.push(Bytes::from(self.trust.sealer.seal(self.stream().as_bytes(), &header, &body)));
+            before.push(sealed);
+        }
+        Ok(all)
+    }
+
     /// One entry of the stream.
-    pub(super) fn take(&self, id: &str, sealed: Bytes, now: UnixMs) -> Option<Refused> {
+    pub(super) fn take(&self, id: &str, sealed: Bytes, now: Now) -> Option<Refused> {
         let place = id.strip_suffix("-0").and_then(|number| number.parse().ok()).map(LogId);
         let opened = self.trust.sealer.open(self.stream().as_bytes(), &sealed);
         match (place, opened) {
@@ -267,7 +296,7 @@ impl Known {
         None
     }
 
-    /// A read that was sent then has been answered.
+    /// What the store had then has been read.
     pub(super) fn advance(&self, sent: Mono, change: impl FnOnce(&mut Progress)) {
         let last = self.lock().last;
         let answered = Some(sent);
@@ -290,8 +319,14 @@ impl ControlLog for RedisControl {
     fn follow(&self, sink: Arc<dyn ControlSink>) -> StoreFuture<'_, LogId> {
         Box::pin(async move {
             let head = self.0.head().await?;
-            self.0.reached(head.last).await?;
-            self.0.known.lock().tell(sink, head.now)
+            loop {
+                self.0.reached(head.last).await?;
+                let mut log = self.0.known.lock();
+                // under the lock, which whoever begins anew takes after having said so
+                if self.0.known.is_current() {
+                    return log.tell(sink, head.now);
+                }
+            }
         })
     }
 }

@@ -66,15 +66,28 @@ impl ControlCopy {
         // a prefix that is none is found out when the store is opened
         let keys = Keys::new(&options.prefix, options.naming_key);
         let stream = keys.map(|keys| keys.fleet().shared(Kind::Control)).unwrap_or_default();
+        let read = read(&path);
+        Self::of(path, stream, read, trust)
+    }
+
+    /// The copy of that stream out of what the file holds.
+    pub(super) fn of(
+        path: PathBuf,
+        stream: String,
+        read: io::Result<Option<Bytes>>,
+        trust: &Trust,
+    ) -> (Self, Option<BadCopy>) {
         let channel = [b"disk:", stream.as_bytes()].concat();
-        let mut copy = Self { path, channel, stream, found: Copied::default() };
-        match read(&copy.path, &copy.channel, trust) {
-            Ok(found) => {
-                copy.found = found;
-                (copy, None)
-            }
-            Err(bad) => (copy, Some(bad)),
-        }
+        let found = match read {
+            Ok(None) => Ok(Copied::default()),
+            Ok(Some(bytes)) => parse(&bytes, &channel, trust).map_err(BadCopy::from),
+            Err(error) => Err(BadCopy::from(error)),
+        };
+        let (found, bad) = match found {
+            Ok(found) => (found, None),
+            Err(bad) => (Copied::default(), Some(bad)),
+        };
+        (Self { path, channel, stream, found }, bad)
     }
 
     /// Tells what was in force to somebody who cannot ask the store, in the log's order.
@@ -109,14 +122,19 @@ impl ControlCopy {
     }
 }
 
-fn read(path: &Path, channel: &[u8], trust: &Trust) -> Result<Copied, BadCopy> {
+/// `None`: there is no such file.
+fn read(path: &Path) -> io::Result<Option<Bytes>> {
     let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Copied::default()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
     let mut bytes = Vec::new();
     file.take(LARGEST).read_to_end(&mut bytes)?;
-    let opened = trust.sealer.open(channel, &Bytes::from(bytes))?;
+    Ok(Some(Bytes::from(bytes)))
+}
+
+fn parse(bytes: &Bytes, channel: &[u8], trust: &Trust) -> Result<Copied, Refused> {
+    let opened = trust.sealer.open(channel, bytes)?;
     let mut reader = Reader::new(&opened.body);
     let life = reader.text().ok_or(Refused::Malformed)?.to_owned();
     let entries = read_entries(&opened.body.slice_ref(reader.rest())).ok_or(Refused::Malformed)?;

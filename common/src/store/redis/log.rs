@@ -16,7 +16,7 @@ use crate::clock::UnixMs;
 use crate::ids::NodeEpoch;
 use crate::store::StoreFault;
 use crate::store::control::{ControlEntry, ControlSink, EVENT_KEPT, KICK_KEPT, LogId, Logged};
-use crate::store::merge::{Lifted, Merged};
+use crate::store::merge::{Lifted, Merged, Put};
 use crate::store::record::{AHEAD, Header, Opened, Refused};
 
 /// Entries that a process may append, and sinks.
@@ -33,9 +33,17 @@ const DEAD: usize = 4_096;
 #[derive(Serialize, Deserialize)]
 pub(super) struct Sealed {
     entry: ControlEntry,
-    /// For whoever reads a lift without its ban.
+    /// For whoever reads it without what it replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lifted: Option<Lifted>,
+}
+
+/// The store's time, as well as it is known: what has ended ended before `least`, what is not from the future was issued
+/// before `most`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) least: UnixMs,
+    pub(super) most: UnixMs,
 }
 
 /// Which of two entries is newer, and whether they are the same.
@@ -70,10 +78,15 @@ pub(super) struct Log {
 
 impl Log {
     /// The same out of a snapshot, which may hold what was read already.
-    pub(super) fn recall(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: UnixMs, counters: &Counters) {
-        if !self.stamps.contains(&Stamp::of(&opened.header)) {
-            self.read(id, raw, opened, now, counters);
+    pub(super) fn recall(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: Now, counters: &Counters) {
+        if self.stamps.contains(&Stamp::of(&opened.header)) {
+            return;
         }
+        if self.sealed.contains_key(&id) {
+            // another log's snapshot, which somebody put there: no two entries of one log have a place in common
+            return counters.refused(Refused::Replayed);
+        }
+        self.read(id, raw, opened, now, counters);
     }
 
     /// What is kept, sealed, in the log's order.
@@ -86,51 +99,56 @@ impl Log {
         self.sealed.len()
     }
 
-    /// The next entry of the stream, authentic, at the store's time `now`.
-    pub(super) fn read(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: UnixMs, counters: &Counters) {
+    /// The next entry of the stream, authentic.
+    pub(super) fn read(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: Now, counters: &Counters) {
         let header = &opened.header;
         let Ok(Sealed { entry, lifted }) = serde_json::from_slice(&opened.body) else {
             return Counters::add(&counters.unreadable, 1);
         };
         let stamp = Stamp::of(header);
-        if now.after(AHEAD) < header.at {
+        if now.most.after(AHEAD) < header.at {
             return counters.refused(Refused::Future);
         }
         self.newest = self.newest.max(header.at);
-        self.expire(now);
-        if self.stamps.contains(&stamp) || self.is_superseded(&entry, stamp) {
-            self.bury(id);
-            return counters.refused(Refused::Replayed);
-        }
         let logged = Logged { id, at: header.at, entry };
-        if is_over(&logged, now) {
+        let known = self.stamps.contains(&stamp);
+        // what is over may end what is not
+        if known || (is_over(&logged, now.least) && lifted.is_none() && !self.merged.knows(&logged.entry)) {
             self.bury(id);
-            return Counters::add(&counters.old, 1);
+            return if known { counters.refused(Refused::Replayed) } else { Counters::add(&counters.old, 1) };
         }
         let mut gone = Vec::new();
-        match self.merged.put(&logged, lifted, MOST, |id| gone.push(id)) {
-            Ok(true) => {
+        // revocations merge by what they say, not by when
+        let by_time = !matches!(logged.entry, ControlEntry::Revoke { .. });
+        let newer = |id| by_time && self.sealed.get(&id).is_some_and(|(present, _)| *present > stamp);
+        let put = self.merged.put(&logged, lifted, MOST, newer, |id| gone.push(id));
+        gone.into_iter().for_each(|id| self.forget(id));
+        match put {
+            Ok(Put::Kept | Put::InPart) => {
                 self.sealed.insert(id, (stamp, raw.clone()));
                 self.stamps.insert(stamp);
             }
-            Ok(false) => self.bury(id),
+            Ok(Put::Less) => self.bury(id),
+            Ok(Put::Superseded) => {
+                self.bury(id);
+                return counters.refused(Refused::Replayed);
+            }
             // not kept, but told: whoever is here acts on it
             Err(_) => Counters::add(&counters.lost, 1),
         }
-        gone.into_iter().for_each(|id| self.forget(id));
         Counters::add(&counters.taken, 1);
         if !self.told.remove(&stamp) {
             self.sinks.iter().for_each(|sink| sink.apply(&logged));
+            if put == Ok(Put::InPart) {
+                // a follower knows no more of their order than time and place
+                let again = self.merged.beside(&logged).map(|newer| Logged { id, ..newer.clone() });
+                again.for_each(|newer| self.sinks.iter().for_each(|sink| sink.apply(&newer)));
+            }
         }
     }
 
-    /// There is a newer word about the same target. Revocations merge by what they say, not by when.
-    fn is_superseded(&self, entry: &ControlEntry, stamp: Stamp) -> bool {
-        let merges_by_time = !matches!(entry, ControlEntry::Revoke { .. });
-        let present = [self.merged.replaced_by(entry).filter(|_| merges_by_time), self.merged.lifted_by(entry)];
-        present.iter().flatten().filter_map(|id| self.sealed.get(id)).any(|(present, _)| *present > stamp)
-    }
-
+    /// Forgets what has ended. Not between the entries of a log that is read to its end: what they replace comes before
+    /// and after them.
     pub(super) fn expire(&mut self, now: UnixMs) {
         let mut gone = Vec::new();
         self.merged.expire(now, |id| gone.push(id));
@@ -158,13 +176,20 @@ impl Log {
 
     /// What to seal, and the time of issue to seal it with: the store's, and later than everything that was read, so
     /// that a clock that was set back cannot make this the older entry.
-    pub(super) fn prepare(&mut self, entry: ControlEntry, now: UnixMs) -> Result<(UnixMs, Sealed), StoreFault> {
+    /// `before`: what goes in front of it in one write.
+    pub(super) fn prepare(
+        &mut self,
+        entry: ControlEntry,
+        before: &[Sealed],
+        now: UnixMs,
+    ) -> Result<(UnixMs, Sealed), StoreFault> {
         self.expire(now);
         if !self.merged.has_room(&entry, ENTRIES) {
             return Err(StoreFault::Full("control log"));
         }
         self.newest = now.max(UnixMs(self.newest.0.saturating_add(1)));
-        let lifted = self.merged.tombstone(&entry);
+        let before = before.iter().map(|before| (&before.entry, before.lifted));
+        let lifted = self.merged.replaces(&entry, before);
         Ok((self.newest, Sealed { entry, lifted }))
     }
 
@@ -197,8 +222,9 @@ impl Log {
     }
 
     /// What of `before` the log does not have.
-    pub(super) fn missing(&self, before: Vec<(Stamp, Bytes)>) -> Vec<Bytes> {
-        before.into_iter().filter(|(stamp, _)| !self.stamps.contains(stamp)).map(|(_, sealed)| sealed).collect()
+    pub(super) fn missing(&self, before: &[(Stamp, Bytes)]) -> Vec<Bytes> {
+        let missing = before.iter().filter(|(stamp, _)| !self.stamps.contains(stamp));
+        missing.map(|(_, sealed)| sealed.clone()).collect()
     }
 }
 

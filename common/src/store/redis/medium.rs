@@ -1,7 +1,8 @@
 //! What the reader of the control log asks the store, and how Redis is asked. Whoever follows the log gets at it through
 //! this alone: between any two calls others may act, and nothing else is asked.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,32 +11,36 @@ use redis::streams::StreamReadReply;
 
 use super::command::{self, Page};
 use super::control::{Head, PATIENCE, Shared};
+use super::copy;
 use super::counts::Counters;
+use super::script::{Args, Does, Script};
 use super::snapshot::{Kept, Pointer, Snapshots, Unread};
 use crate::store::StoreFault;
 use crate::store::control::LogId;
 
+static TRIM: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(Does::Shrinks, &[include_str!("lua/control.lua"), include_str!("lua/control_trim.lua")])
+});
+
 /// How long one read waits for news. The log is asked for its head as often.
 const BLOCK: Duration = Duration::from_millis(1_000);
 
-/// Entries of one read.
-pub(super) const PAGE: usize = 512;
-
 /// An entry of the stream: its id, and what is sealed in it; `None`: nothing of ours.
-pub(super) type Entry = (String, Option<Bytes>);
+pub type Entry = (String, Option<Bytes>);
 
 /// See the module. Every call is one step that others may come between.
-pub(super) trait Medium: Send {
+pub trait Medium: Send {
     /// The log's head.
     fn head(&mut self) -> impl Future<Output = Result<Head, StoreFault>> + Send;
 
     /// What a snapshot holds.
     fn snapshot(&mut self, pointer: &Pointer) -> impl Future<Output = Result<Vec<Kept>, Unread>> + Send;
 
-    /// At most [`PAGE`] entries after a place; `wait`: there may be none yet.
+    /// At most `most` entries after a place, the first of them; `wait`: there may be none yet.
     fn read(
         &mut self,
         after: &str,
+        most: usize,
         head: &Head,
         wait: bool,
     ) -> impl Future<Output = Result<Vec<Entry>, StoreFault>> + Send;
@@ -52,8 +57,12 @@ pub(super) trait Medium: Send {
         head: &Head,
     ) -> impl Future<Output = Result<Option<Pointer>, StoreFault>> + Send;
 
-    /// Takes entries out of the stream; those that are gone already cost nothing.
-    fn trim(&mut self, dead: &[LogId]) -> impl Future<Output = ()> + Send;
+    /// Takes entries out of the stream of the log that `head` saw, while it has the snapshot that `head` saw; those that
+    /// are gone already cost nothing.
+    fn trim(&mut self, dead: &[LogId], head: &Head) -> impl Future<Output = ()> + Send;
+
+    /// Puts a copy on this machine's disk, in place of the one before; whether that was done.
+    fn save(&mut self, path: PathBuf, copy: Vec<u8>) -> impl Future<Output = bool> + Send;
 }
 
 /// Redis: blocking reads on a connection of their own, the rest over the link.
@@ -77,10 +86,10 @@ impl Medium for Stream<'_> {
         self.snapshots().read(pointer).await
     }
 
-    async fn read(&mut self, after: &str, head: &Head, wait: bool) -> Result<Vec<Entry>, StoreFault> {
+    async fn read(&mut self, after: &str, most: usize, head: &Head, wait: bool) -> Result<Vec<Entry>, StoreFault> {
         let Shared { base, keys, known, .. } = self.shared;
         let mut command = redis::cmd("XREAD");
-        command.arg("COUNT").arg(PAGE);
+        command.arg("COUNT").arg(most);
         if wait {
             command.arg("BLOCK").arg(BLOCK.as_millis() as u64);
         }
@@ -114,16 +123,19 @@ impl Medium for Stream<'_> {
     }
 
     async fn commit(&mut self, entries: &[Kept], covers: LogId, head: &Head) -> Result<Option<Pointer>, StoreFault> {
-        self.snapshots().write(entries, covers, head.life_of_log(), &head.snapshot, head.now).await
+        self.snapshots().write(entries, covers, head).await
     }
 
-    async fn trim(&mut self, dead: &[LogId]) {
-        let mut command = redis::cmd("XDEL");
-        command.arg(&self.shared.keys.stream);
-        dead.iter().for_each(|id| {
-            command.arg(format!("{}-0", id.0));
-        });
+    async fn trim(&mut self, dead: &[LogId], head: &Head) {
+        let Shared { base, keys, .. } = self.shared;
+        let seen = Args::new().with(&head.life).with(&head.snapshot.id);
+        let args = dead.iter().fold(seen, |args, id| args.with(id.0));
         // what is not deleted now is dead to the next process that reads the log
-        let _ = tokio::time::timeout(PATIENCE, command.query_async::<u64>(self.connection)).await;
+        let _ = TRIM.run::<u64>(&base.link, &keys.of_scripts(), &args).await;
+    }
+
+    async fn save(&mut self, path: PathBuf, copy: Vec<u8>) -> bool {
+        let saved = tokio::task::spawn_blocking(move || copy::save(&path, &copy)).await;
+        matches!(saved, Ok(Ok(())))
     }
 }

@@ -148,6 +148,10 @@ mod command;
 /// How all of this is doing.
 mod observe;
 
+/// The control log of one process over a store of somebody else's.
+#[cfg(any(test, feature = "testing"))]
+pub mod rehearsal;
+
 /// The readers of records, for `store::reading`.
 #[cfg(any(test, feature = "testing"))]
 pub(in crate::store) mod reading;

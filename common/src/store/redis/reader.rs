@@ -15,7 +15,7 @@ use super::control::{Head, Known, Shared};
 use super::copy;
 use super::counts::Counters;
 use super::log::Stamp;
-use super::medium::{Medium, PAGE, Stream};
+use super::medium::{Medium, Stream};
 use super::snapshot::{Kept, Pointer, Unread};
 use crate::clock::{Mono, UnixMs};
 use crate::store::StoreFault;
@@ -28,11 +28,22 @@ const RETRY: Duration = Duration::from_millis(100);
 /// What the store calls any number that is not ours.
 const LARGEST: u64 = 1 << 53;
 
-/// Dead entries that are worth a command.
-const TRIM: usize = 64;
+/// When something is worth its cost.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Entries of one read, and of one write of what the store lost.
+    pub page: usize,
+    /// Dead entries that are worth a command.
+    pub trim: usize,
+    /// Entries behind the snapshot that are worth another one; with many in force a quarter of those.
+    pub due: u64,
+}
 
-/// Entries behind the snapshot that are worth another one; with many in force a quarter of those.
-const DUE: u64 = 256;
+impl Default for Pace {
+    fn default() -> Self {
+        Self { page: 512, trim: 64, due: 256 }
+    }
+}
 
 /// After a snapshot that could not be written.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -51,6 +62,8 @@ pub(super) struct Cursor {
     spoiled: Option<String>,
     /// What was in force when the store lost the log, to be written back once it has been read again.
     restore: Option<Vec<(Stamp, Bytes)>>,
+    /// It was written back, and has not been read yet: until then it may be lost again.
+    written: bool,
     /// Everything was read once: what this process knows is the whole.
     whole: bool,
     /// The last place that it could not read for want of a key or a version, or that somebody forged, which looks the same
@@ -71,6 +84,7 @@ impl Cursor {
             snapshot: Pointer::default(),
             spoiled: None,
             restore: None,
+            written: false,
             whole: false,
             blind: LogId(0),
             snapshot_after: Mono(0),
@@ -119,13 +133,20 @@ impl Known {
         }
         if caught_up && cursor.whole && cursor.restore.is_none() {
             self.snapshot(medium, &head, cursor).await;
-            self.copy(&head, cursor).await;
+            self.copy(medium, &head, cursor).await;
         }
-        let sent = self.trust.clock.mono();
-        let entries = medium.read(&cursor.id, &head, caught_up).await?;
-        let whole_tail = entries.len() < PAGE;
+        let entries = medium.read(&cursor.id, self.pace.page, &head, caught_up).await?;
+        // entries may be younger than the look at the head, by as long as this process was stopped
+        let now = head.times(self.trust.clock.mono());
+        let whole_tail = entries.len() < self.pace.page;
         let ends = entries.iter().map(|(id, _)| place_of(id)).max().unwrap_or_else(|| self.lock().last);
         let first = entries.first().map(|(id, _)| place_of(id));
+        if first.is_some_and(|first| first <= cursor.snapshot.covers) && cursor.snapshot == head.snapshot {
+            // a snapshot goes into its place with a trim of the stream: this one was put there by somebody else
+            Counters::add(&self.counters.replayed, 1);
+            self.pass_over(cursor, &head);
+            return Ok(());
+        }
         if self.was_trimmed(medium, first, whole_tail && ends < head.last, cursor).await? {
             return Ok(());
         }
@@ -133,14 +154,17 @@ impl Known {
             let place = place_of(&id);
             match sealed {
                 Some(sealed) => {
-                    let refused = self.take(&id, sealed, head.now);
+                    let refused = self.take(&id, sealed, now);
                     if matches!(refused, Some(Refused::UnknownKey | Refused::Version | Refused::Forged)) {
                         cursor.blind = place;
                     }
                 }
                 None => Counters::add(&self.counters.malformed, 1),
             }
-            self.lock().last = place;
+            {
+                let mut log = self.lock();
+                log.last = log.last.max(place);
+            }
             cursor.id = id;
         }
         if whole_tail && ends < head.last {
@@ -148,8 +172,11 @@ impl Known {
             self.lock().last = head.last;
             cursor.id = format!("{}-0", head.last.0);
         }
-        self.advance(sent, |_| {});
-        self.trim(medium).await;
+        if whole_tail {
+            self.lock().expire(now.least);
+            self.advance(asked, |_| {});
+        }
+        self.trim(medium, &head).await;
         Ok(())
     }
 
@@ -174,9 +201,10 @@ impl Known {
     fn recognise(&self, head: &Head, cursor: &mut Cursor) {
         let last = self.lock().last;
         let began = std::mem::replace(&mut cursor.life, head.life.clone());
-        // the first entry gives a log its life
-        let named = began.ends_with(':') && head.life.starts_with(&began);
-        let another = began != head.life && !began.is_empty() && !named && last > LogId(0);
+        // what was written went into another
+        cursor.written &= began == head.life;
+        // an entry that was read before the log had a name may be of one that is gone again
+        let another = began != head.life && !began.is_empty() && last > LogId(0);
         if another || head.last < last || head.snapshot.covers < cursor.snapshot.covers {
             self.begin_anew(cursor, head.now);
         }
@@ -198,7 +226,7 @@ impl Known {
         let mut kept = self.lock().begin_anew(now);
         kept.extend(cursor.restore.take().into_iter().flatten());
         (cursor.id, cursor.restore) = ("0-0".to_owned(), Some(kept));
-        (cursor.snapshot, cursor.blind) = (Pointer::default(), LogId(0));
+        (cursor.snapshot, cursor.blind, cursor.written) = (Pointer::default(), LogId(0), false);
         Counters::add(&self.counters.renewed, 1);
     }
 
@@ -219,17 +247,18 @@ impl Known {
                 Err(Unread::Store(fault)) => return Err(fault),
                 Err(Unread::Refused(why)) => return self.spoiled(why, head, cursor),
             }
+            // the read goes on where it was: of what the snapshot covers nothing is left in the stream
             self.lock().last = pointer.covers;
-            cursor.id = format!("{}-0", pointer.covers.0);
         }
         cursor.snapshot = pointer.clone();
         Ok(())
     }
 
     fn take_snapshot(&self, entries: Vec<Kept>, head: &Head, cursor: &mut Cursor) {
+        let now = head.times(self.trust.clock.mono());
         for (place, sealed) in entries {
             match self.trust.sealer.open(self.stream().as_bytes(), &sealed) {
-                Ok(opened) => self.lock().recall(place, &sealed, &opened, head.now, &self.counters),
+                Ok(opened) => self.lock().recall(place, &sealed, &opened, now, &self.counters),
                 Err(why) => {
                     self.counters.refused(why);
                     cursor.blind = head.snapshot.covers;
@@ -246,31 +275,31 @@ impl Known {
         if !cursor.whole || matches!(why, Refused::UnknownKey | Refused::Version) {
             return Err(StoreFault::Unavailable("the control log's snapshot cannot be read".into()));
         }
+        self.pass_over(cursor, head);
+        Ok(())
+    }
+
+    /// Reads the log without its snapshot, which is to be replaced.
+    fn pass_over(&self, cursor: &mut Cursor, head: &Head) {
         self.begin_anew(cursor, head.now);
         cursor.spoiled = Some(head.snapshot.id.clone());
-        self.lock().last = head.snapshot.covers;
-        cursor.id = format!("{}-0", head.snapshot.covers.0);
-        Ok(())
     }
 
     /// Everything has been read: what is missing of what was in force goes back, and is read too; then those who waited
     /// go on.
     async fn settle(&self, medium: &mut impl Medium, cursor: &mut Cursor, asked: Mono) -> Result<(), StoreFault> {
-        if let Some(before) = cursor.restore.take() {
-            let missing = self.lock().missing(before.clone());
-            let complete = missing.is_empty();
-            for some in missing.chunks(PAGE) {
-                if let Err(fault) = medium.write(some).await {
-                    cursor.restore = Some(before);
-                    return Err(fault);
-                }
+        if let Some(before) = cursor.restore.as_ref().filter(|_| !cursor.written) {
+            let missing = self.lock().missing(before);
+            for some in missing.chunks(self.pace.page) {
+                medium.write(some).await?;
             }
-            if !complete {
+            if !missing.is_empty() {
                 // once more, when what was written has been read
-                cursor.restore = Some(Vec::new());
+                cursor.written = true;
                 return Ok(());
             }
         }
+        (cursor.restore, cursor.written) = (None, false);
         cursor.whole = true;
         self.advance(asked, |progress| progress.turns += progress.turns % 2);
         Ok(())
@@ -286,7 +315,7 @@ impl Known {
         };
         let tail = last.0.saturating_sub(head.snapshot.covers.0);
         let spoiled = cursor.spoiled.as_ref() == Some(&head.snapshot.id);
-        let due = spoiled || tail >= DUE.max(kept / 4);
+        let due = spoiled || tail >= self.pace.due.max(kept / 4);
         let blind = cursor.blind > head.snapshot.covers || self.counters.read().taken == 0;
         if !due || blind || now < cursor.snapshot_after || cursor.restore.is_some() {
             return;
@@ -304,7 +333,7 @@ impl Known {
     }
 
     /// Brings the copy on disk up to date.
-    async fn copy(&self, head: &Head, cursor: &mut Cursor) {
+    async fn copy(&self, medium: &mut impl Medium, head: &Head, cursor: &mut Cursor) {
         let Some(copy) = &self.copy else { return };
         let now = self.trust.clock.mono();
         let last = self.lock().last;
@@ -317,9 +346,7 @@ impl Known {
             let log = self.lock();
             copy.compose(&self.trust, &head.life, last, head.now, log.kept())
         };
-        let path = copy.path();
-        let saved = tokio::task::spawn_blocking(move || copy::save(&path, &bytes)).await;
-        if matches!(saved, Ok(Ok(()))) {
+        if medium.save(copy.path(), bytes).await {
             cursor.copied = upto;
         } else {
             self.copies_failed.fetch_add(1, Ordering::Relaxed);
@@ -327,10 +354,10 @@ impl Known {
     }
 
     /// Takes out of the stream what merged away or ended. Every process does; what is gone already costs nothing.
-    async fn trim(&self, medium: &mut impl Medium) {
-        let dead = self.lock().dead(TRIM);
+    async fn trim(&self, medium: &mut impl Medium, head: &Head) {
+        let dead = self.lock().dead(self.pace.trim);
         if !dead.is_empty() {
-            medium.trim(&dead).await;
+            medium.trim(&dead, head).await;
         }
     }
 }

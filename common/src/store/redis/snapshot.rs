@@ -13,9 +13,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use redis::FromRedisValue;
 
 use super::Base;
-use super::control::Keys;
+use super::control::{Head, Keys};
 use super::keys::{Kind, Name};
 use super::link::garbled;
 use super::script::{Args, Does, Script};
@@ -44,20 +45,20 @@ static COMMIT: LazyLock<Script> = LazyLock::new(|| {
 });
 
 /// An entry as it is kept: its place in the log, and how it was sealed.
-pub(super) type Kept = (LogId, Bytes);
+pub type Kept = (LogId, Bytes);
 
 /// Which snapshot the log has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Pointer {
+pub struct Pointer {
     /// The name of its pages; empty: there is none.
-    pub(super) id: String,
+    pub id: String,
     /// The last place that it knows of.
-    pub(super) covers: LogId,
+    pub covers: LogId,
 }
 
 /// Why a snapshot could not be had.
 #[derive(Debug)]
-pub(super) enum Unread {
+pub enum Unread {
     /// The store did not answer, or another snapshot took its place: worth another try.
     Store(StoreFault),
     /// It is not what this cluster wrote.
@@ -92,7 +93,7 @@ pub(super) fn read_entries(bytes: &Bytes) -> Option<Vec<Kept>> {
 }
 
 /// As many pages as it takes; at least one.
-fn pages(entries: &[Kept]) -> Vec<Vec<u8>> {
+pub fn pages(entries: &[Kept]) -> Vec<Vec<u8>> {
     let mut pages = vec![Vec::new()];
     let mut count = 0;
     for (place, sealed) in entries {
@@ -109,8 +110,59 @@ fn pages(entries: &[Kept]) -> Vec<Vec<u8>> {
     pages
 }
 
-fn meta(id: u128, covers: LogId, pages: u32) -> Vec<u8> {
-    [&id.to_be_bytes()[..], &covers.0.to_be_bytes(), &pages.to_be_bytes()].concat()
+/// How snapshots are sealed and opened. No I/O.
+pub struct Seals<'a> {
+    /// Who seals, and under which keys.
+    pub trust: &'a Trust,
+    /// The key of the pointer.
+    pub pointer: &'a str,
+}
+
+impl Seals<'_> {
+    /// What stands beside the pointer.
+    #[must_use]
+    pub fn meta(&self, id: u128, covers: LogId, pages: u32, now: UnixMs) -> Vec<u8> {
+        let body = [&id.to_be_bytes()[..], &covers.0.to_be_bytes(), &pages.to_be_bytes()].concat();
+        self.seal(self.pointer, covers.0, now, &body)
+    }
+
+    /// A page of the snapshot whose pages have that key.
+    #[must_use]
+    pub fn page(&self, key: &str, number: u32, now: UnixMs, page: &[u8]) -> Vec<u8> {
+        self.seal(key, u64::from(number), now, page)
+    }
+
+    /// How many pages the snapshot has.
+    ///
+    /// # Errors
+    /// It is not what this cluster wrote for this pointer.
+    pub fn open_meta(&self, sealed: &Bytes, pointer: &Pointer) -> Result<u32, Refused> {
+        let opened = self.trust.sealer.open(self.pointer.as_bytes(), sealed)?;
+        let mut reader = Reader::new(&opened.body);
+        let told = reader.u128().zip(reader.u64()).zip(reader.u32()).filter(|_| reader.end().is_some());
+        let ((id, covers), count) = told.ok_or(Refused::Malformed)?;
+        if format!("{id:032x}") != pointer.id || LogId(covers) != pointer.covers || count > PAGES {
+            return Err(Refused::Forged);
+        }
+        Ok(count)
+    }
+
+    /// What the page of that number holds; `None`: there is no such page.
+    ///
+    /// # Errors
+    /// It is not this page of this snapshot.
+    pub fn open_page(&self, key: &str, number: u32, sealed: Option<Bytes>) -> Result<Vec<Kept>, Refused> {
+        let opened = self.trust.sealer.open(key.as_bytes(), &sealed.ok_or(Refused::Malformed)?)?;
+        if opened.header.sequence != u64::from(number) {
+            return Err(Refused::Replayed);
+        }
+        read_entries(&opened.body).ok_or(Refused::Malformed)
+    }
+
+    fn seal(&self, channel: &str, sequence: u64, now: UnixMs, body: &[u8]) -> Vec<u8> {
+        let header = Header { issuer: self.trust.issuer.clone(), sequence, at: now };
+        self.trust.sealer.seal(channel.as_bytes(), &header, body)
+    }
 }
 
 /// For one process.
@@ -121,56 +173,49 @@ pub(super) struct Snapshots<'a> {
 }
 
 impl Snapshots<'_> {
+    fn seals(&self) -> Seals<'_> {
+        Seals { trust: self.trust, pointer: &self.keys.pointer }
+    }
+
     fn pages_key(&self, id: &str) -> Result<String, Refused> {
         let name = Name::parse(id.to_owned()).ok_or(Refused::Malformed)?;
         Ok(self.base.keys.fleet().beside(Kind::ControlPages, &name))
     }
 
+    async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreFault> {
+        Ok(self.base.link.command(command).await?)
+    }
+
     /// Everything that the snapshot holds.
     pub(super) async fn read(&self, pointer: &Pointer) -> Result<Vec<Kept>, Unread> {
-        let mut get = redis::cmd("HGET");
-        get.arg(&self.keys.pointer).arg("meta");
-        let Some(sealed) = self.fetch(&get).await? else { return Err(moved()) };
-        let opened = self.trust.sealer.open(self.keys.pointer.as_bytes(), &sealed).map_err(Unread::Refused)?;
-        let mut reader = Reader::new(&opened.body);
-        let told = reader.u128().zip(reader.u64()).zip(reader.u32()).filter(|_| reader.end().is_some());
-        let ((id, covers), count) = told.ok_or(Unread::Refused(Refused::Malformed))?;
-        if format!("{id:032x}") != pointer.id {
-            // between the look at the pointer and this one another was written, or it is made up: the next look tells
+        // together: whether they belong together could not be told of two looks
+        let mut get = redis::cmd("HMGET");
+        get.arg(&self.keys.pointer).arg("id").arg("meta");
+        let (id, sealed) = self.ask::<(Option<String>, Option<Vec<u8>>)>(&get).await?;
+        if id.unwrap_or_default() != pointer.id {
+            // between the look at the pointer and this one another was written: the next look tells
             return Err(moved());
         }
-        if LogId(covers) != pointer.covers || count > PAGES {
-            return Err(Unread::Refused(Refused::Forged));
-        }
+        let sealed = sealed.ok_or(Unread::Refused(Refused::Malformed))?;
+        let count = self.seals().open_meta(&Bytes::from(sealed), pointer).map_err(Unread::Refused)?;
         let key = self.pages_key(&pointer.id).map_err(Unread::Refused)?;
         let mut entries = Vec::new();
         for number in 0..count {
             let mut get = redis::cmd("HGET");
             get.arg(&key).arg(number);
-            let Some(sealed) = self.fetch(&get).await? else { return Err(Unread::Refused(Refused::Malformed)) };
-            let opened = self.trust.sealer.open(key.as_bytes(), &sealed).map_err(Unread::Refused)?;
-            if opened.header.sequence != u64::from(number) {
-                return Err(Unread::Refused(Refused::Replayed));
-            }
-            entries.extend(read_entries(&opened.body).ok_or(Unread::Refused(Refused::Malformed))?);
+            let sealed = self.ask::<Option<Vec<u8>>>(&get).await?;
+            entries.extend(self.seals().open_page(&key, number, sealed.map(Bytes::from)).map_err(Unread::Refused)?);
         }
         Ok(entries)
     }
 
-    async fn fetch(&self, command: &redis::Cmd) -> Result<Option<Bytes>, StoreFault> {
-        let answer: Option<Vec<u8>> = self.base.link.command(command).await?;
-        Ok(answer.map(Bytes::from))
-    }
-
-    /// Makes `entries` the snapshot in place of `before`, if the log is still that of `life`. `None`: somebody else is
-    /// writing one, or has.
+    /// Makes `entries` the snapshot of the log that `head` saw, in place of the one it saw. `None`: somebody else is
+    /// writing one, or has, or the log is another.
     pub(super) async fn write(
         &self,
         entries: &[Kept],
         covers: LogId,
-        life: &str,
-        before: &Pointer,
-        now: UnixMs,
+        head: &Head,
     ) -> Result<Option<Pointer>, StoreFault> {
         let mut lock = redis::cmd("SET");
         lock.arg(&self.keys.turn).arg(self.trust.issuer.epoch.to_string()).arg("NX").arg("PX").arg(millis(TURN));
@@ -183,7 +228,7 @@ impl Snapshots<'_> {
         let pages = pages(entries);
         let count = u32::try_from(pages.len()).map_err(|_| StoreFault::Full("control log"))?;
         for (number, page) in (0..count).zip(&pages) {
-            let sealed = self.seal(&key, u64::from(number), now, page);
+            let sealed = self.seals().page(&key, number, head.now, page);
             let mut set = redis::cmd("HSET");
             set.arg(&key).arg(number).arg(sealed);
             self.base.link.command::<u64>(&set).await?;
@@ -191,21 +236,17 @@ impl Snapshots<'_> {
             end.arg(&key).arg(millis(ORPHANED));
             self.base.link.command::<u64>(&end).await?;
         }
-        let old = self.pages_key(&before.id).unwrap_or_else(|_| key.clone());
+        let (before, life) = (&head.snapshot.id, &head.life);
+        let old = self.pages_key(before).unwrap_or_else(|_| key.clone());
         let keys = [self.keys.stream.clone(), self.keys.life.clone(), self.keys.pointer.clone(), key, old];
-        let meta = self.seal(&self.keys.pointer, covers.0, now, &meta(id, covers, count));
-        let args = Args::new().with(life).with(&before.id).with(&name).with(covers.0).with(count).with(meta);
+        let meta = self.seals().meta(id, covers, count, head.now);
+        let args = Args::new().with(life).with(before).with(&name).with(covers.0).with(count).with(meta);
         let done: u8 = COMMIT.run(&self.base.link, &keys, &args.with(millis(ORPHANED))).await?;
         let mut unlock = redis::cmd("DEL");
         unlock.arg(&self.keys.turn);
         // it ends by itself
         let _ = self.base.link.command::<u64>(&unlock).await;
         Ok((done == 1).then_some(Pointer { id: name, covers }))
-    }
-
-    fn seal(&self, channel: &str, sequence: u64, now: UnixMs, body: &[u8]) -> Vec<u8> {
-        let header = Header { issuer: self.trust.issuer.clone(), sequence, at: now };
-        self.trust.sealer.seal(channel.as_bytes(), &header, body)
     }
 }
 

@@ -5,6 +5,13 @@ local function number_of(text)
   return math.min(tonumber(text) or 0, 9007199254740992)
 end
 
+-- Which log of which server this is. A log that was copied to another server, or went back there, is another.
+local function life_of(life)
+  local info = redis.pcall('INFO', 'server')
+  local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
+  return server .. ':' .. (redis.call('GET', life) or '')
+end
+
 -- The number of the last entry that the stream ever had; 0: none.
 local function last_of(stream)
   local info = redis.pcall('XINFO', 'STREAM', stream)

@@ -3,9 +3,7 @@
 -- (empty: none), the number of the last entry that it knows of}.
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
-local info = redis.pcall('INFO', 'server')
-local server = type(info) == 'string' and string.match(info, 'run_id:(%x+)') or ''
-local life = server .. ':' .. (redis.call('GET', KEYS[2]) or '')
+local life = life_of(KEYS[2])
 local id = redis.call('HGET', KEYS[3], 'id') or ''
 local covers = number_of(redis.call('HGET', KEYS[3], 'covers') or '0')
 return {
