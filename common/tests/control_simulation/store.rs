@@ -342,14 +342,14 @@ impl Medium for Way {
     async fn save(&mut self, _: PathBuf, copy: Vec<u8>) -> bool {
         turn().await;
         let Some(disk) = &self.disk else { return false };
-        if self.is(Fault::CopyIsNotWritten) {
-            return true;
-        }
         if self.lock().rng.random_ratio(1, 20) {
             return false;
         }
         let mut disk = disk.lock().unwrap();
         disk.has = self.sink.numbers();
+        if self.is(Fault::CopyIsNotWritten) {
+            return true;
+        }
         disk.bytes = Some(Bytes::from(copy));
         self.lock().note("copies");
         true
