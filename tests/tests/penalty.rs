@@ -248,7 +248,7 @@ fn with_the_store_paused_it_holds_where_it_happened_and_everywhere_when_it_is_ba
 
 #[test]
 fn with_the_store_paused_a_ban_closes_where_it_happened_and_everywhere_when_it_is_back() {
-    let three = Three::start(&[("restrict", "5"), ("disconnect", "6"), ("ban", "7"), ("half_life", "10m")]);
+    let three = Three::start(&[("restrict", "7"), ("disconnect", "7"), ("ban", "7"), ("half_life", "10m")]);
     let (mut eve, mut other, mut ada) =
         (member("eve", &three.fleet.a), member("eve", &three.fleet.b), member("ada", &three.fleet.b));
     three.fleet.redis.pause();

@@ -139,8 +139,7 @@ fn who_is_listed_is_refused_or_charged_before_any_signature_check_and_who_is_nev
     assert_eq!(knock(&gateway, "::ffff:5.5.5.5", "nonsense"), banned());
     assert_eq!(gateway.metric("portcullis_handshakes_total{code=\"unauthenticated\"}"), 0.);
     assert_eq!((good(&gateway, "5.5.5.6"), good(&gateway, "8.8.8.8")), (in_(), in_()));
-    // 40 of 100 times 500 are 200 points, and 100 restrict: its handshake is judged before its points are
-    assert_eq!(good(&gateway, "6.6.1.1"), in_());
+    // 40 of 100 times 500 are 200 points, and 100 restrict; the first handshake may be over before its points count
     wait::until("the charge", || (good(&gateway, "6.6.1.1") == (403, "restricted".to_owned())).then_some(()));
     assert_eq!(good(&gateway, "6.6.1.2"), in_(), "each address has an account of its own");
     assert_eq!((good(&gateway, "7.7.7.7"), good(&gateway, "7.7.7.7")), (in_(), in_()));
@@ -210,11 +209,11 @@ fn a_dry_run_counts_and_a_reload_takes_what_is_newer_and_nothing_else() {
     // what is over says nothing any more, and the node says so
     compiler.signed("drop", second + 10_000, 1_500);
     assert_eq!(gateway.reload()["lastReload"]["ok"], true);
-    let over = wait::until("its end", || {
+    wait::until("its end", || {
         let health = gateway.health();
-        (health["feeds"][0]["over"] == true).then_some(health)
+        let told = health["degraded"].to_string().contains("a feed of reputation is over");
+        (told && health["feeds"][0]["over"] == true).then_some(())
     });
-    assert!(over["degraded"].to_string().contains("a feed of reputation is over"), "{over}");
     assert_eq!(gateway.reload()["lastReload"]["ok"], true, "it does not stand in the way of other rules");
 }
 
