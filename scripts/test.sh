@@ -13,6 +13,8 @@ cd "$(dirname "$0")/.."
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" CARGO_TERM_PROGRESS_WHEN=never NEXTEST_HIDE_PROGRESS_BAR=1
 export NO_COLOR=1 CI="${CI:-1}" LOGS="$PWD/out/test"
+# most integration tests wait more than they compute: half as many again as the two cores that this has to do with
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-3}"
 mkdir -p "$LOGS"
 # so that a reader of the captured log sees the stages in order
 exec 2>&1

@@ -1,11 +1,11 @@
 //! The gateway as a child process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -385,14 +385,26 @@ pub fn free_port() -> SocketAddr {
     port
 }
 
-/// `N` different addresses on loopback that nobody listens on at the moment: all are held until the last is found.
+/// `N` different addresses on loopback that nobody listens on at the moment, none of them given to another test of this
+/// process: whoever looks whether its gateway is ready must not hear another's. All are held until the last is found.
 ///
 /// # Panics
 /// When there are not so many.
 #[must_use]
 pub fn free_ports<const N: usize>() -> [SocketAddr; N] {
-    let held = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    held.map(|listener| listener.local_addr().unwrap())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut held = Vec::new();
+    [(); N].map(|()| {
+        loop {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            held.push(listener);
+            if given.insert(address.port()) {
+                return address;
+            }
+        }
+    })
 }
 
 /// The gateway's program with no `PORTCULLIS__` variables; arguments are up to the caller.
