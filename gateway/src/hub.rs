@@ -132,12 +132,8 @@ impl Member {
     /// Whether a message is new to it. Another epoch is another order: everything in it is new.
     fn wants(&self, delivery: &Delivery) -> bool {
         let Delivery { position, record, .. } = delivery;
-        !not_after(*position, self.after) && record.exclude != Some(self.peer.sid)
+        !position.not_after(self.after) && record.exclude != Some(self.peer.sid)
     }
-}
-
-fn not_after(position: Position, after: Position) -> bool {
-    position.epoch == after.epoch && position.offset <= after.offset
 }
 
 /// The hub of one worker.
@@ -179,7 +175,7 @@ impl Hub {
         let rooms = self.rooms.borrow();
         let member = rooms.get(room).into_iter().flatten().find(|m| m.peer.sid == peer.sid);
         let dropped = member.and_then(|member| member.held.as_ref()).and_then(|held| held.dropped);
-        dropped.is_none_or(|dropped| not_after(dropped, after))
+        dropped.is_none_or(|dropped| dropped.not_after(after))
     }
 
     /// The member has everything up to `after`: what was held back behind it is delivered now.

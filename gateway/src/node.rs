@@ -1,7 +1,6 @@
 //! The node: everything its workers share, put together in one place.
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -11,7 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use portcullis_common::clock::{Clock, Mono, UnixMs};
 use portcullis_common::config::model::{Config, StoreUrl, TlsMode};
 use portcullis_common::fence::{Fence, LEASE};
-use portcullis_common::ids::{NodeEpoch, UserId};
+use portcullis_common::ids::NodeEpoch;
 use portcullis_common::store::Stores;
 use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
@@ -19,17 +18,14 @@ use tokio::sync::Notify;
 
 use crate::accept::io::Io;
 use crate::admit::address::{AddressTable, ConnectionCaps};
-use crate::admit::auth::{AuthError, Identity};
 use crate::admit::bans::BanTable;
-use crate::admit::credential::Token;
 use crate::admit::kicks::KickTable;
+use crate::admit::reputation::Feeds;
 use crate::admit::reputation::hearsay::Hearsay;
-use crate::admit::reputation::{self, Feeds};
 use crate::bus::NodeBus;
 use crate::control;
 use crate::control::pending::{self, Pending};
 use crate::control::settle::{Follower, Settled};
-use crate::events::DoorShut;
 use crate::limits::{FleetLimits, Sources};
 use crate::metrics::Metrics;
 use crate::overload::{self, Overload};
@@ -416,107 +412,6 @@ impl Node {
         let tls = &self.config.tls;
         let secure = io.is_tls() || tls.mode == TlsMode::Upstream;
         Some(tls.hsts_max_age).filter(|age| secure && !age.is_zero())
-    }
-
-    /// Who a new connection's or ticket's bearer is. A bad token is charged to the client's address; why it is bad stays
-    /// in the log.
-    ///
-    /// # Errors
-    /// `unauthenticated`; `store_unavailable` while the issuer's keys cannot be had.
-    pub async fn authenticate(&self, token: &Token, client: IpAddr) -> Result<Identity, Reject> {
-        let rules = self.rules.load_full();
-        let (stuffing, names) = (&rules.config.stuffing, &*self.stores.reports);
-        match rules.verifier.verify(token.expose()).await {
-            Ok(identity) => {
-                self.sightings.got_in(stuffing, names, client, &identity.user, self.clock.mono());
-                Ok(identity)
-            }
-            Err(AuthError::Bad(bad)) => {
-                self.sightings.token_refused(stuffing, names, client, bad, token.expose());
-                Err(self.charge_login(client, bad.0))
-            }
-            Err(AuthError::Unavailable(detail)) => {
-                Err(Reject::new(Code::StoreUnavailable, detail).retry(Duration::from_secs(2)))
-            }
-        }
-    }
-
-    /// Whether an address may talk to this node: bans of operators, and those of the file.
-    ///
-    /// # Errors
-    /// `banned`.
-    pub fn check_address(&self, ip: IpAddr, now: UnixMs) -> Result<(), Reject> {
-        self.bans.check_address(ip, now)?;
-        self.rules.load().bans.check_address(ip, now)
-    }
-
-    /// Whether what others say about an address lets a newcomer in.
-    ///
-    /// # Errors
-    /// `banned`.
-    pub fn check_reputation(&self, ip: IpAddr, now: UnixMs) -> Result<(), Reject> {
-        reputation::judge(self, ip, now)
-    }
-
-    /// How long penalties keep a user or an address out, and whether live sessions end.
-    #[must_use]
-    pub fn restriction(&self, user: Option<&UserId>, ip: IpAddr) -> Option<(Duration, bool)> {
-        let now = self.now_at_store();
-        let restriction = self.bans.restriction(user, Some(ip), now)?;
-        Some((Duration::from_millis(restriction.until.0.saturating_sub(now.0)), restriction.close))
-    }
-
-    /// Whether the door is open to an address, whatever it brings: the fleet shuts it where tokens of many people are
-    /// tried.
-    ///
-    /// # Errors
-    /// `restricted`, with the exact time.
-    pub fn check_door(&self, ip: IpAddr) -> Result<(), Reject> {
-        let now = self.now_at_store();
-        match self.bans.shut(ip, now) {
-            Some(shut) => {
-                DoorShut::emit(&self.metrics);
-                let left = Duration::from_millis(shut.until.map_or(0, |until| until.0.saturating_sub(now.0)));
-                Err(Reject::new(Code::Restricted, "the fleet has shut its doors to the address").retry(left))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Whether penalties let a newcomer in: before anybody is known its address, then the user too.
-    ///
-    /// # Errors
-    /// `restricted`, with the exact time.
-    pub fn check_restriction(&self, user: Option<&UserId>, ip: IpAddr) -> Result<(), Reject> {
-        match self.restriction(user, ip) {
-            Some((left, _)) => {
-                Err(Reject::new(Code::Restricted, "the fleet restricts its user or network").retry(left))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Whether a token's bearer may: bans, revocations, and the bans of the file.
-    ///
-    /// # Errors
-    /// `banned`; `unauthenticated` for a token that was revoked.
-    pub fn check_identity(&self, who: &Identity, now: UnixMs) -> Result<(), Reject> {
-        let token = who.token_id.as_deref();
-        self.bans.check_identity(&who.user, token, who.issued, now)?;
-        self.rules.load().bans.check_identity(&who.user, token, who.issued, now)
-    }
-
-    /// Charges a failed authentication to an address; the answer is the refusal to give.
-    #[must_use]
-    pub fn login_failed(&self, client: IpAddr, detail: &'static str) -> Reject {
-        self.sightings.refused(&self.rules.load().config.stuffing, client);
-        self.charge_login(client, detail)
-    }
-
-    fn charge_login(&self, client: IpAddr, detail: &'static str) -> Reject {
-        self.addresses.login_failed(client, self.clock.nanos());
-        self.penalties.charge_network(&self.rules.load().config.penalty, client, "failed login", penalty::LOGIN);
-        Reject::new(Code::Unauthenticated, detail)
     }
 
     /// The same for plain HTTP, where the connection is not at hand.

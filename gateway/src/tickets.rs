@@ -89,11 +89,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
     let link = request.conn_data::<Link>().ok_or_else(|| Reject::new(Code::Internal, "a connection without a peer"))?;
     let client = network::client(head, link, &node.config.listen, node.config.tls.mode)?;
     let now = node.clock.wall();
-    node.check_address(client.ip, now)?;
-    node.check_reputation(client.ip, now)?;
-    node.check_door(client.ip)?;
-    node.check_restriction(None, client.ip)?;
-    node.addresses.connect(client.ip, node.clock.nanos())?;
+    node.check_newcomer(client.ip)?;
     node.overload.takes_newcomers()?;
     node.vitals.may_admit()?;
     node.addresses.login_allowed(client.ip, node.clock.nanos())?;
@@ -103,8 +99,7 @@ async fn issue(head: &Head<'_>, request: &HttpRequest, node: &Node) -> Result<Ht
         Ok(None) | Err(_) => return Err(node.login_failed(client.ip, "no bearer token")),
     };
     let identity = node.authenticate(&token, client.ip).await?;
-    node.check_identity(&identity, now)?;
-    node.check_restriction(Some(&identity.user), client.ip)?;
+    node.check_bearer(&identity, client.ip)?;
     let mut ticket = [0; 32];
     rand::rng().fill_bytes(&mut ticket);
     let (name, key) = derive(&ticket);

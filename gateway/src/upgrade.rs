@@ -111,11 +111,7 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &mut Io, id: RequestI
     node.takes_newcomers()?;
     let client = network::client(&head, io.link(), &node.config.listen, node.config.tls.mode)?;
     io.count_for(client.ip)?;
-    node.check_address(client.ip, node.clock.wall())?;
-    node.check_reputation(client.ip, node.clock.wall())?;
-    node.check_door(client.ip)?;
-    node.check_restriction(None, client.ip)?;
-    node.addresses.connect(client.ip, node.clock.nanos())?;
+    node.check_newcomer(client.ip)?;
     let facts = facts::gather(&head, client, id, &node.rules.load().config).inspect_err(|reject| {
         if reject.code == Code::Unauthenticated {
             // the answer is the one that is given already
@@ -123,8 +119,7 @@ async fn admit(worker: &Rc<Worker>, request: &Request, io: &mut Io, id: RequestI
         }
     })?;
     let identity = authenticate(worker, &facts).await?;
-    node.check_identity(&identity, node.clock.wall())?;
-    node.check_restriction(Some(&identity.user), client.ip)?;
+    node.check_bearer(&identity, client.ip)?;
     let seat = match resume::seat(worker, &identity, &facts).await? {
         Some(seat) => seat,
         None => acquire::seat(worker, &identity).await?,

@@ -41,6 +41,14 @@ pub struct Position {
     pub epoch: u64,
 }
 
+impl Position {
+    /// Whether it is of the same epoch as `other` and not later.
+    #[must_use]
+    pub fn not_after(self, other: Self) -> bool {
+        self.epoch == other.epoch && self.offset <= other.offset
+    }
+}
+
 /// The store took the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {

@@ -20,6 +20,9 @@ pub mod bans;
 /// What others say about addresses.
 pub mod reputation;
 
+/// All of it, asked of a node.
+mod door;
+
 /// Which sessions an operator has ended.
 pub mod kicks;
 

@@ -65,7 +65,7 @@ pub(super) struct Room {
 
 /// `a` is of the same epoch as `b` and not later.
 fn not_after(a: Position, b: Option<Position>) -> bool {
-    b.is_some_and(|b| a.epoch == b.epoch && a.offset <= b.offset)
+    b.is_some_and(|b| a.not_after(b))
 }
 
 /// The earlier of two places; of two epochs the one that was known.
