@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}" CARGO_TERM_PROGRESS_WHEN=never NEXTEST_HIDE_PROGRESS_BAR=1
 export NO_COLOR=1 CI="${CI:-1}" LOGS="$PWD/out/test"
-# most integration tests wait more than they compute: half as many again as the two cores that this has to do with
+# most integration tests wait more than they compute: half as many again as the two cores that this has to do with; where
+# cargo-nextest is installed, .config/nextest.toml says which may run together
 export RUST_TEST_THREADS="${RUST_TEST_THREADS:-3}"
 mkdir -p "$LOGS"
 # so that a reader of the captured log sees the stages in order
@@ -94,13 +95,21 @@ if ! need_balancers; then note tools 0 1 0 "haproxy and nginx are needed"; fi
 
 stage format 120 cargo fmt --all -- --check --color never
 stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings
-# with `--tests` the features are those of the test run: nothing is built twice
+# with `--tests` the features are those of the test run: nothing is built twice, by the tests themselves neither
 if stage build 1200 cargo build --locked --workspace --bins --tests --examples; then
+  built="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug"
+  export PORTCULLIS_GATEWAY_BIN="$built/portcullis-gateway" PORTCULLIS_COORDINATOR_BIN="$built/portcullis-coordinator"
+  export GATECTL_BIN="$built/gatectl"
+  # the tests leave a processor idle half of their time: what `counts` needs is built meanwhile, behind them
+  if wanted counts; then
+    nice -n 19 cargo build --quiet --locked --release -p portcullis-count >"$LOGS/counts-build.log" 2>&1 </dev/null &
+  fi
   stage tests 1800 bash -c tests
   stage doctests 600 cargo test --locked --workspace --doc --no-fail-fast
   stage deploy 600 scripts/deploy-check.sh
   stage autobahn 600 scripts/autobahn.sh --quick --report "$LOGS/autobahn.json"
   stage browser 600 env OUT="$PWD/out/browser" scripts/browser.sh
+  wait
   stage counts 1200 env SHOW_ONLY=1 scripts/counts.sh
 else
   for name in tests doctests deploy autobahn browser counts; do note "$name" 0 1 0 "not run: the build failed"; done

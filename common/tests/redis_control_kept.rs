@@ -156,6 +156,17 @@ async fn a_store_that_forgot_its_snapshot_gets_everything_back_and_what_was_lift
     assert_eq!((first.told(), second.told()), (301, 301), "nobody is told twice");
 }
 
+/// Somebody who may write to the store, and knows no key, puts a snapshot of theirs there.
+async fn make_up_a_snapshot(server: &RedisServer) -> &'static str {
+    let pointer = key(server, "control-snapshot").await;
+    let made_up = "0123456789abcdef0123456789abcdef";
+    let sealed = fleet::sealer(THEIRS).seal(pointer.as_bytes(), &fleet::header(500, fleet::now()), b"nobody is banned");
+    let words: Vec<&[u8]> =
+        vec![b"HSET", pointer.as_bytes(), b"id", made_up.as_bytes(), b"covers", b"500", b"meta", &sealed];
+    let _: u64 = ask(server, &words).await;
+    made_up
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_snapshot_that_somebody_made_up_is_refused_and_replaced_by_those_who_know() {
     let server = RedisServer::start();
@@ -163,18 +174,14 @@ async fn a_snapshot_that_somebody_made_up_is_refused_and_replaced_by_those_who_k
     let first = follow(&one).await;
     ban_all(&one, 0..300).await;
     snapshot_of(&server, 256).await;
-    let pointer = key(&server, "control-snapshot").await;
-    let made_up = "0123456789abcdef0123456789abcdef";
-    let sealed = fleet::sealer(THEIRS).seal(pointer.as_bytes(), &fleet::header(500, fleet::now()), b"nobody is banned");
-    let words: Vec<&[u8]> =
-        vec![b"HSET", pointer.as_bytes(), b"id", made_up.as_bytes(), b"covers", b"500", b"meta", &sealed];
-    let _: u64 = ask(&server, &words).await;
+    let made_up = make_up_a_snapshot(&server).await;
     // one that comes now must not believe that there are no bans, and does not have to wait for long
     let late = Process::start(&server, "late").await;
     let banned = follow(&late).await;
     assert_eq!(banned.names(), numbered(0..300));
     assert_eq!(first.names(), numbered(0..300));
     assert!(one.control.counts().forged > 0, "{:?}", one.control.counts());
+    let pointer = key(&server, "control-snapshot").await;
     let id: String = ask(&server, &[b"HGET", pointer.as_bytes(), b"id"]).await;
     assert_ne!(id, made_up);
 }
@@ -236,6 +243,35 @@ async fn a_copy_on_disk_brings_bans_back_when_the_store_and_everybody_else_forgo
     append(&third, ban("zoe")).await;
     until("the next", || banned.names().contains(&format!("{:?}", target("zoe")))).await;
     assert!(!banned.names().contains(&format!("{:?}", target("ada"))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_of_the_log_whose_snapshot_somebody_replaced_brings_bans_back_once_that_log_is_deleted() {
+    let server = RedisServer::start();
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("one.control");
+    let one = Process::start_as(&server, "one", OURS, Some(&file)).await;
+    ban_all(&one, 0..300).await;
+    snapshot_of(&server, 256).await;
+    let before = trust("reader", OURS);
+    until("the copy", || {
+        let (copy, _) = ControlCopy::open(file.clone(), &RedisOptions::new([7; 32]), &before);
+        let told = Banned::default();
+        copy.tell(&before, &told);
+        told.names() == numbered(0..300)
+    })
+    .await;
+    drop(one);
+    make_up_a_snapshot(&server).await;
+    // nobody is there who knows the whole log: who comes now refuses the snapshot, and believes nothing
+    let again = Process::start_as(&server, "one", OURS, Some(&file)).await;
+    until("the snapshot is refused", || again.control.counts().forged > 0).await;
+    assert!(again.control.staleness().is_none());
+    // what OPERATIONS says to do about it
+    let _: String = ask(&server, &[b"FLUSHALL"]).await;
+    let late = Process::start(&server, "late").await;
+    let banned = follow(&late).await;
+    until("all are banned again", || banned.names() == numbered(0..300)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

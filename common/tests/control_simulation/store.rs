@@ -118,10 +118,13 @@ impl Store {
         format!("{server}:{}", self.log.life)
     }
 
-    /// Another server answers from now on, with what it has.
+    /// Another server answers from now on, with what it has: what the one before it did not have is there since now.
     pub fn promote(&mut self, log: Log) {
         self.server += 1;
-        self.log = log;
+        let before = std::mem::replace(&mut self.log, log);
+        let now = self.time.now();
+        let back = self.log.has.iter_mut().filter(|(number, _)| !before.has.contains_key(number));
+        back.for_each(|(_, since)| *since = now);
         self.skew = self.rng.random_range(-4_000..=4_000);
     }
 

@@ -70,6 +70,8 @@ pub(super) struct Cursor {
     /// to a process whose key is wrong: others may be able to read it, so it is not trimmed.
     blind: LogId,
     snapshot_after: Mono,
+    /// What the copy on disk held at the start is in `restore`, or was.
+    recalled: bool,
     /// What the copy on disk has, and when it was written.
     copied: (String, LogId),
     copy_after: Mono,
@@ -88,6 +90,7 @@ impl Cursor {
             whole: false,
             blind: LogId(0),
             snapshot_after: Mono(0),
+            recalled: false,
             copied: (String::new(), LogId(0)),
             copy_after: Mono(0),
         }
@@ -208,14 +211,16 @@ impl Known {
         if another || head.last < last || head.snapshot.covers < cursor.snapshot.covers {
             self.begin_anew(cursor, head.now);
         }
-        if began.is_empty()
-            && let Some(copy) = &self.copy
+        if let Some(copy) = &self.copy
+            && !(cursor.whole || cursor.recalled)
         {
             let found = &copy.found;
             cursor.copied = (found.life.clone(), found.last);
-            // of the very log that is there it says nothing new
+            // of the very log that is there it says nothing new, and of one that went before it could be read it does
             if found.life != head.life || found.last > head.last {
-                cursor.restore = Some(copy::stamped(&found.entries, self.stream(), &self.trust));
+                cursor.recalled = true;
+                let entries = copy::stamped(&found.entries, self.stream(), &self.trust);
+                cursor.restore.get_or_insert_default().extend(entries);
             }
         }
     }
