@@ -97,9 +97,8 @@ stage format 120 cargo fmt --all -- --check --color never
 stage lints 1200 cargo clippy --locked --workspace --all-targets -- -D warnings
 # with `--tests` the features are those of the test run: nothing is built twice, by the tests themselves neither
 if stage build 1200 cargo build --locked --workspace --bins --tests --examples; then
-  built="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug"
-  export PORTCULLIS_GATEWAY_BIN="$built/portcullis-gateway" PORTCULLIS_COORDINATOR_BIN="$built/portcullis-coordinator"
-  export GATECTL_BIN="$built/gatectl"
+  BUILT_PROGRAMS="$(cd "${CARGO_TARGET_DIR:-target}" && pwd)/debug"
+  export BUILT_PROGRAMS
   # the tests leave a processor idle half of their time: what `counts` needs is built meanwhile, behind them
   if wanted counts; then
     nice -n 19 cargo build --quiet --locked --release -p portcullis-count >"$LOGS/counts-build.log" 2>&1 </dev/null &

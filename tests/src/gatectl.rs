@@ -168,11 +168,11 @@ pub fn said(command: &mut Command) -> Said {
     Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) }
 }
 
-/// The program with none of its variables; `GATECTL_BIN` names another.
+/// The program with none of its variables.
 #[must_use]
 pub fn command() -> Command {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    let program = PATH.get_or_init(|| programs::built_of("portcullis-coordinator", "gatectl", "GATECTL_BIN"));
+    let program = PATH.get_or_init(|| programs::built("portcullis-coordinator", "gatectl"));
     let mut command = programs::without_variables(program);
     command.env_remove("GATECTL_CONFIG").env_remove("GATECTL_KEY");
     command

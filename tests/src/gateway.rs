@@ -413,8 +413,8 @@ pub fn command() -> Command {
     programs::without_variables(binary())
 }
 
-/// The program, built once a process. `PORTCULLIS_GATEWAY_BIN` names another.
+/// The program, built once a process.
 pub fn binary() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| programs::built("portcullis-gateway", "PORTCULLIS_GATEWAY_BIN"))
+    PATH.get_or_init(|| programs::built("portcullis-gateway", "portcullis-gateway"))
 }

@@ -13,24 +13,15 @@ pub fn without_variables(program: &Path) -> Command {
     command
 }
 
-/// Builds the package's program of the same name beside the test executable and answers where it is; `variable` names
-/// another one.
+/// Builds a program of a package beside the test executable and answers where it is. `BUILT_PROGRAMS` names a folder where
+/// all of them are already.
 ///
 /// # Panics
 /// When it cannot be built.
 #[must_use]
-pub fn built(package: &str, variable: &str) -> PathBuf {
-    built_of(package, package, variable)
-}
-
-/// The same of a program with a name of its own.
-///
-/// # Panics
-/// When it cannot be built.
-#[must_use]
-pub fn built_of(package: &str, program: &str, variable: &str) -> PathBuf {
-    if let Some(path) = std::env::var_os(variable) {
-        return path.into();
+pub fn built(package: &str, program: &str) -> PathBuf {
+    if let Some(folder) = std::env::var_os("BUILT_PROGRAMS") {
+        return Path::new(&folder).join(program);
     }
     let me = std::env::current_exe().unwrap();
     // target/PROFILE/deps/test-0123

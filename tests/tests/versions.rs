@@ -1,6 +1,6 @@
 //! A rolling upgrade: nodes of two versions are one fleet, and each node of the old one can be replaced in turn.
 //!
-//! `PORTCULLIS_PREVIOUS_GATEWAY_BIN` names the old version's program, as `make chaos` does with that of an earlier commit;
+//! `PREVIOUS_GATEWAY_BIN` names the old version's program, as `make chaos` does with that of an earlier commit;
 //! without it both are the same, and this is a rolling restart.
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use portcullis_tests::{tokens, wait};
 use serde_json::{Value, json};
 
 fn previous() -> PathBuf {
-    std::env::var_os("PORTCULLIS_PREVIOUS_GATEWAY_BIN").map_or_else(|| gateway::binary().to_owned(), PathBuf::from)
+    std::env::var_os("PREVIOUS_GATEWAY_BIN").map_or_else(|| gateway::binary().to_owned(), PathBuf::from)
 }
 
 /// Everybody says something in the room; everybody hears all of it once, in one order and without a gap.

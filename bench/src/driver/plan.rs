@@ -143,7 +143,7 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
         What::Policy => policy(depth),
         What::Churn => vec![alone(&format!(
             "churn --sources 64 --count {} --rounds {}",
-            depth.pick("5000", "40000", "100000"),
+            depth.pick("5000", "100000", "100000"),
             depth.pick("2", "2", "4")
         ))],
         What::Hostile => hostile(depth),

@@ -86,6 +86,22 @@ fn knew(issued: &Issued, other: &Issued) -> bool {
     issued.knew.iter().any(|known| *known == other.number)
 }
 
+/// What two words are about that were issued at once, as far as the servers' clocks can tell, by processes of which neither
+/// knew the other's: a log was lost between them. Which of them counts is the log's to say, and whoever was told both,
+/// one of them before the loss, may keep the other until it ends.
+pub fn contested(store: &Store, told: &BTreeSet<usize>, apart: u64) -> BTreeSet<Subject> {
+    let mut contested = BTreeSet::new();
+    let told: Vec<&Issued> = told.iter().map(|number| &store.issued[*number]).collect();
+    for (at, one) in told.iter().enumerate() {
+        for other in &told[..at] {
+            let at_once = one.stamp.0.abs_diff(other.stamp.0) <= apart && !knew(one, other) && !knew(other, one);
+            let about = subjects(&other.entry);
+            contested.extend(subjects(&one.entry).into_iter().filter(|subject| at_once && about.contains(subject)));
+        }
+    }
+    contested
+}
+
 fn lift_of_nothing(store: &Store, number: usize) -> bool {
     let issued = &store.issued[number];
     matches!(issued.entry, ControlEntry::Lift { .. })
@@ -96,7 +112,7 @@ fn lift_of_nothing(store: &Store, number: usize) -> bool {
 }
 
 /// What refuses somebody now, by subject, and the kicks, out of what was told to one who asks now.
-pub fn in_force(told: &[Logged], now: UnixMs) -> BTreeSet<String> {
+pub fn in_force(told: &[Logged], now: UnixMs) -> BTreeMap<Subject, String> {
     let mut newest: BTreeMap<Subject, &Logged> = BTreeMap::new();
     for logged in told {
         for subject in subjects(&logged.entry) {
@@ -113,7 +129,7 @@ pub fn in_force(told: &[Logged], now: UnixMs) -> BTreeSet<String> {
         }
     }
     let words = newest.into_iter().filter(|(_, logged)| until(&logged.entry) > now.0);
-    words.map(|(subject, logged)| format!("{subject:?} {:?} {:?}", logged.at, logged.entry)).collect()
+    words.map(|(subject, logged)| (subject, format!("{:?} {:?}", logged.at, logged.entry))).collect()
 }
 
 pub fn kicks(told: &[Logged]) -> BTreeSet<String> {

@@ -19,6 +19,8 @@ use crate::mutants::Fault;
 use crate::node::{Disk, Sink};
 
 pub const STREAM: &str = "blue:control";
+/// How far a server's clock is off, in ms, either way.
+pub const SKEW: u64 = 4_000;
 const POINTER: &str = "blue:control-snapshot";
 
 /// Which of two entries is newer: time of issue, life of the issuer, its count.
@@ -125,7 +127,7 @@ impl Store {
         let now = self.time.now();
         let back = self.log.has.iter_mut().filter(|(number, _)| !before.has.contains_key(number));
         back.for_each(|(_, since)| *since = now);
-        self.skew = self.rng.random_range(-4_000..=4_000);
+        self.skew = self.rng.random_range(-SKEW.cast_signed()..=SKEW.cast_signed());
     }
 
     /// A process sealed an entry.
