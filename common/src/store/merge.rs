@@ -280,6 +280,15 @@ impl Merged {
         Ok(put)
     }
 
+    /// Whether an entry would change nothing: of all that it is about something newer is there, and is kept as long as the
+    /// entry would be.
+    pub(super) fn outlives(&self, logged: &Logged, lifted: Option<Lifted>, newer: impl Fn(LogId) -> bool) -> bool {
+        let Some((_, until, _)) = self.rank(logged, lifted) else { return true };
+        let mut about = subjects(&logged.entry).peekable();
+        let longer = |id: &LogId| self.kept.get(id).is_some_and(|kept| later(kept.until, until) == kept.until);
+        about.peek().is_some() && about.all(|one| self.newest.get(&one).is_some_and(|id| newer(*id) && longer(id)))
+    }
+
     /// What is newer than an entry is kept as long as that would have been, should it come again.
     fn outlive(&mut self, entry: &ControlEntry, until: Option<UnixMs>) {
         for id in self.present(entry) {

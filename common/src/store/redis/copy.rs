@@ -4,9 +4,9 @@
 //! ```text
 //! sealed under "disk" and the log's key, the last place as sequence:  life 2+n | { place 8 | length 4 | sealed entry }…
 //! ```
-//! A copy of the very log that the store has says nothing new. One of another life of the store is what the store may
-//! have lost: what of it the log lacks is written back. Newer words about the same target win, also tombstones, so an old
-//! copy bans nobody who was pardoned since.
+//! What of it the log lacks is what the store may have lost, or somebody took away who put an old snapshot there: it is
+//! written back. Newer words about the same target win, also tombstones, so an old copy bans nobody who was pardoned since;
+//! of the very log that the store has it says nothing new, and nothing is written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read as _, Write as _};

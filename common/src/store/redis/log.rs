@@ -118,9 +118,7 @@ impl Log {
             return if known { counters.refused(Refused::Replayed) } else { Counters::add(&counters.old, 1) };
         }
         let mut gone = Vec::new();
-        // revocations merge by what they say, not by when
-        let by_time = !matches!(logged.entry, ControlEntry::Revoke { .. });
-        let newer = |id| by_time && self.sealed.get(&id).is_some_and(|(present, _)| *present > stamp);
+        let newer = |id| is_newer(&self.sealed, id, &logged.entry, stamp);
         let put = self.merged.put(&logged, lifted, MOST, newer, |id| gone.push(id));
         gone.into_iter().for_each(|id| self.forget(id));
         match put {
@@ -221,6 +219,18 @@ impl Log {
         kept
     }
 
+    /// Whether an authentic entry that the log does not have would say something in it: it is not over, and nothing that
+    /// is newer outlives what it says.
+    pub(super) fn lacks(&self, opened: &Opened, now: Now) -> bool {
+        let Ok(Sealed { entry, lifted }) = serde_json::from_slice(&opened.body) else { return false };
+        let (stamp, at) = (Stamp::of(&opened.header), opened.header.at);
+        let logged = Logged { id: LogId(0), at, entry };
+        if is_over(&logged, now.least) && lifted.is_none() && !self.merged.knows(&logged.entry) {
+            return false;
+        }
+        !self.merged.outlives(&logged, lifted, |id| is_newer(&self.sealed, id, &logged.entry, stamp))
+    }
+
     /// What of `before` the log does not have.
     pub(super) fn missing(&self, before: &[(Stamp, Bytes)]) -> Vec<Bytes> {
         let missing = before.iter().filter(|(stamp, _)| !self.stamps.contains(stamp));
@@ -232,6 +242,12 @@ impl Log {
 pub(super) fn decode(id: LogId, opened: &Opened) -> Option<Logged> {
     let sealed: Sealed = serde_json::from_slice(&opened.body).ok()?;
     Some(Logged { id, at: opened.header.at, entry: sealed.entry })
+}
+
+/// Whether what has that place is newer than an entry of that stamp. Revocations merge by what they say, not by when.
+fn is_newer(sealed: &BTreeMap<LogId, (Stamp, Bytes)>, id: LogId, entry: &ControlEntry, stamp: Stamp) -> bool {
+    let by_time = !matches!(entry, ControlEntry::Revoke { .. });
+    by_time && sealed.get(&id).is_some_and(|(present, _)| *present > stamp)
 }
 
 /// It ended before it was read.

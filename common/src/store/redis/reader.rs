@@ -2,8 +2,8 @@
 //!
 //! The store may have lost entries when it is another log than before, or on another server, or its last place or its
 //! snapshot is behind what was read. Then everything is read again, and every process writes back what was in force and
-//! is missing; until that is read too nothing counts as known. What the copy on disk knew of another life of the store is
-//! treated the same way.
+//! is missing; until that is read too nothing counts as known. What the copy on disk had at the start is treated the same
+//! way.
 
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
@@ -62,16 +62,14 @@ pub(super) struct Cursor {
     spoiled: Option<String>,
     /// What was in force when the store lost the log, to be written back once it has been read again.
     restore: Option<Vec<(Stamp, Bytes)>>,
-    /// It was written back, and has not been read yet: until then it may be lost again.
-    written: bool,
+    /// It was written back, up to there, and has not been read yet: until then it may be lost again.
+    written: Option<LogId>,
     /// Everything was read once: what this process knows is the whole.
     whole: bool,
     /// The last place that it could not read for want of a key or a version, or that somebody forged, which looks the same
     /// to a process whose key is wrong: others may be able to read it, so it is not trimmed.
     blind: LogId,
     snapshot_after: Mono,
-    /// What the copy on disk held at the start is in `restore`, or was.
-    recalled: bool,
     /// What the copy on disk has, and when it was written.
     copied: (String, LogId),
     copy_after: Mono,
@@ -86,11 +84,10 @@ impl Cursor {
             snapshot: Pointer::default(),
             spoiled: None,
             restore: None,
-            written: false,
+            written: None,
             whole: false,
             blind: LogId(0),
             snapshot_after: Mono(0),
-            recalled: false,
             copied: (String::new(), LogId(0)),
             copy_after: Mono(0),
         }
@@ -126,13 +123,12 @@ impl Known {
     /// One round: what has changed, what is behind it, and what follows. Everything that is asked of the store is asked
     /// here, in this order.
     pub(super) async fn read_once(&self, medium: &mut impl Medium, cursor: &mut Cursor) -> Result<(), StoreFault> {
-        let asked = self.trust.clock.mono();
         let head = medium.head().await?;
         self.recognise(&head, cursor);
         self.load_snapshot(medium, &head, cursor).await?;
         let caught_up = self.lock().last >= head.last;
         if caught_up {
-            self.settle(medium, cursor, asked).await?;
+            self.settle(medium, &head, cursor).await?;
         }
         if caught_up && cursor.whole && cursor.restore.is_none() {
             self.snapshot(medium, &head, cursor).await;
@@ -177,7 +173,7 @@ impl Known {
         }
         if whole_tail {
             self.lock().expire(now.least);
-            self.advance(asked, |_| {});
+            self.advance(head.asked, |_| {});
         }
         self.trim(medium, &head).await;
         Ok(())
@@ -205,23 +201,19 @@ impl Known {
         let last = self.lock().last;
         let began = std::mem::replace(&mut cursor.life, head.life.clone());
         // what was written went into another
-        cursor.written &= began == head.life;
+        cursor.written = cursor.written.filter(|_| began == head.life);
         // an entry that was read before the log had a name may be of one that is gone again
         let another = began != head.life && !began.is_empty() && last > LogId(0);
         if another || head.last < last || head.snapshot.covers < cursor.snapshot.covers {
             self.begin_anew(cursor, head.now);
         }
-        if let Some(copy) = &self.copy
-            && !(cursor.whole || cursor.recalled)
+        if began.is_empty()
+            && let Some(copy) = &self.copy
         {
+            // of the very log that is there it says nothing new, unless somebody has put an old snapshot into it
             let found = &copy.found;
             cursor.copied = (found.life.clone(), found.last);
-            // of the very log that is there it says nothing new, and of one that went before it could be read it does
-            if found.life != head.life || found.last > head.last {
-                cursor.recalled = true;
-                let entries = copy::stamped(&found.entries, self.stream(), &self.trust);
-                cursor.restore.get_or_insert_default().extend(entries);
-            }
+            cursor.restore = Some(copy::stamped(&found.entries, self.stream(), &self.trust));
         }
     }
 
@@ -231,7 +223,7 @@ impl Known {
         let mut kept = self.lock().begin_anew(now);
         kept.extend(cursor.restore.take().into_iter().flatten());
         (cursor.id, cursor.restore) = ("0-0".to_owned(), Some(kept));
-        (cursor.snapshot, cursor.blind, cursor.written) = (Pointer::default(), LogId(0), false);
+        (cursor.snapshot, cursor.blind, cursor.written) = (Pointer::default(), LogId(0), None);
         Counters::add(&self.counters.renewed, 1);
     }
 
@@ -292,21 +284,26 @@ impl Known {
 
     /// Everything has been read: what is missing of what was in force goes back, and is read too; then those who waited
     /// go on.
-    async fn settle(&self, medium: &mut impl Medium, cursor: &mut Cursor, asked: Mono) -> Result<(), StoreFault> {
-        if let Some(before) = cursor.restore.as_ref().filter(|_| !cursor.written) {
-            let missing = self.lock().missing(before);
+    async fn settle(&self, medium: &mut impl Medium, head: &Head, cursor: &mut Cursor) -> Result<(), StoreFault> {
+        let read = cursor.written.is_some_and(|place| self.lock().last >= place);
+        if let Some(before) = cursor.restore.as_ref().filter(|_| !read) {
+            let now = head.times(self.trust.clock.mono());
+            let opened = |sealed: &Bytes| self.trust.sealer.open(self.stream().as_bytes(), sealed).ok();
+            let mut missing = self.lock().missing(before);
+            missing.retain(|sealed| opened(sealed).is_some_and(|opened| self.lock().lacks(&opened, now)));
+            let mut written = None;
             for some in missing.chunks(self.pace.page) {
-                medium.write(some).await?;
+                written = Some(medium.write(some).await?);
             }
-            if !missing.is_empty() {
+            if written.is_some() {
                 // once more, when what was written has been read
-                cursor.written = true;
+                cursor.written = written;
                 return Ok(());
             }
         }
-        (cursor.restore, cursor.written) = (None, false);
+        (cursor.restore, cursor.written) = (None, None);
         cursor.whole = true;
-        self.advance(asked, |progress| progress.turns += progress.turns % 2);
+        self.advance(head.asked, |progress| progress.turns += progress.turns % 2);
         Ok(())
     }
 
