@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 use portcullis_bench::Outcome;
 use portcullis_bench::driver::report::{self, Report};
 use portcullis_bench::driver::{self, Run};
-use portcullis_bench::scenario::{churn, echo, fanout, handshake, hostile, idle, load, relay, storm};
+use portcullis_bench::scenario::{churn, echo, fanout, handshake, hostile, idle, load, overload, relay, storm};
 
 #[derive(Parser)]
 #[command(version, about = "Load generator and benchmark driver of Portcullis")]
@@ -49,6 +49,8 @@ enum Scenario {
     Relay(relay::Relay),
     /// Clients that lose their node and come back.
     Storm(storm::Storm),
+    /// More than the gateway can do.
+    Overload(overload::Overload),
 }
 
 fn play(scenario: &Scenario) -> Outcome<()> {
@@ -63,6 +65,7 @@ fn play(scenario: &Scenario) -> Outcome<()> {
         Scenario::Attack(options) => hostile::attack::run(options),
         Scenario::Relay(options) => relay::run(options),
         Scenario::Storm(options) => storm::run(options),
+        Scenario::Overload(options) => overload::run(options),
     }
 }
 

@@ -128,6 +128,12 @@ pub fn moved(text: &[u8]) -> Option<u64> {
     number(string_after(text, br#""id":""#)?.strip_prefix(b"n")?)
 }
 
+/// The `code` of an `error`.
+#[must_use]
+pub fn code(text: &[u8]) -> Option<&str> {
+    std::str::from_utf8(string_after(text, br#""code":""#)?).ok()
+}
+
 fn number(text: &[u8]) -> Option<u64> {
     let digits = text.iter().take_while(|byte| byte.is_ascii_digit());
     digits.clone().next()?;

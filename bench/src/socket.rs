@@ -186,6 +186,12 @@ impl Net {
         }
     }
 
+    /// Bytes that the kernel would not take yet.
+    #[must_use]
+    pub fn waiting(&self, id: ConnId) -> usize {
+        self.conns.get(id).and_then(Option::as_ref).map_or(0, |conn| conn.pending.len())
+    }
+
     /// Never reads from this socket again.
     pub fn mute(&mut self, id: ConnId) {
         if let Some(conn) = self.conn(id) {

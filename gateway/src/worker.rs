@@ -14,7 +14,7 @@ use crate::http;
 use crate::hub::{Hub, PeerTable};
 use crate::node::Node;
 use crate::overload::ladder::STEPS;
-use crate::overload::largest;
+use crate::overload::{Pace, largest, pace};
 use crate::pipeline::Scratch;
 use crate::session::peer::Peer;
 use crate::turns::Turns;
@@ -48,6 +48,8 @@ pub struct Worker {
     seen_panics: Cell<u64>,
     /// Connections that begin, and answers that time out, have their turns.
     pub turns: Rc<Turns>,
+    /// Whether it is behind with its work.
+    pub pace: Pace,
     dresser: Dresser,
 }
 
@@ -96,11 +98,13 @@ impl Worker {
             scratch: RefCell::default(),
             seen_panics: Cell::new(0),
             turns: Rc::default(),
+            pace: Pace::default(),
         });
         actix_rt::spawn(Rc::clone(&worker).run_hub());
         actix_rt::spawn(Rc::clone(&worker).run_sweep());
-        let turns = Rc::clone(&worker.turns);
-        actix_rt::spawn(async move { turns.keep().await });
+        actix_rt::spawn(pace::keep(Rc::clone(&worker)));
+        let keeper = Rc::clone(&worker);
+        actix_rt::spawn(async move { keeper.turns.keep(&*keeper.node.clock).await });
         worker
     }
 

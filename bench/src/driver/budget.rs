@@ -79,6 +79,9 @@ pub const PROMISES: [(&str, &str); 25] = [
     ("idle.growth", "memory per session, upper half of the counts / lower half"),
 ];
 
+/// What may wait for clients in the overload play, MiB: its `overload.queues`. All else that a session has it had before.
+pub const QUEUES_MIB: f64 = 64.0;
+
 /// The budget of a finding, by its id.
 #[must_use]
 pub fn of(id: &str) -> Option<Budget> {
@@ -100,6 +103,12 @@ pub fn of(id: &str) -> Option<Budget> {
         "storm.harmed" | "storm.missing" => Budget::AtMost(0.0),
         "storm.back" | "relay.busiest" => Budget::AtMost(20.0),
         "storm.redis_peak" => Budget::AtMost(10_000.0),
+        "overload.goodput" => Budget::AtLeast(0.8),
+        "overload.rss_growth" => Budget::AtMost(QUEUES_MIB),
+        "overload.recovery" => Budget::AtMost(10.0),
+        // one try of the ladder whether the load has gone: a step down, and up again
+        "overload.swings" => Budget::AtMost(2.0),
+        "overload.closed" | "overload.unanswered" => Budget::AtMost(0.0),
         "relay.p99_ratio" | "relay.handshake_scripts" => Budget::AtMost(2.0),
         "relay.redis_growth" => Budget::Between(0.8, 1.1),
         id if id.starts_with("fanout.") => return of_fanout(id),

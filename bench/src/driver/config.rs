@@ -24,6 +24,8 @@ pub enum Policies {
     Heavy,
     /// Defaults, and one limit by user of 100 a minute, burst 20.
     Quiet,
+    /// Two types whose messages cost much, one of them of low priority, and a bound on what may wait for clients.
+    Overload,
 }
 
 /// How a gateway is set up.
@@ -122,7 +124,26 @@ burst = "1GiB"
     if profile.policies == Policies::All {
         let _ = write!(text, "schema = \"{folder}/chat.schema.json\"\n\n{FLEET_LIMITS}");
     }
+    if profile.policies == Policies::Overload {
+        text.push_str(&costly("work", "normal", &folder));
+        text.push_str(&costly("bulk", "low", &folder));
+    }
     text
+}
+
+/// A type whose messages cost the gateway much.
+fn costly(name: &str, priority: &str, folder: &std::path::Display<'_>) -> String {
+    format!(
+        r#"[message.{name}]
+roles = ["member"]
+route = "room"
+echo = false
+priority = "{priority}"
+html = ["text"]
+nfc = true
+schema = "{folder}/chat.schema.json"
+"#
+    )
 }
 
 /// The rest of the file; a schema of `[message.chat]` may follow.
@@ -133,6 +154,7 @@ fn policies(policies: Policies) -> &'static str {
         Policies::Off => OFF,
         Policies::Heavy => HEAVY,
         Policies::Quiet => QUIET,
+        Policies::Overload => OVERLOAD,
     }
 }
 
@@ -257,6 +279,17 @@ roles = ["member"]
 route = "room"
 "#;
 
+/// What the driver's budget for resident memory counts on: [`super::budget::QUEUES_MIB`].
+const OVERLOAD: &str = r#"[penalty]
+enabled = false
+[overload]
+queues = "64MiB"
+[[room]]
+pattern = "room.*"
+join = ["member"]
+publish = ["member"]
+"#;
+
 #[cfg(test)]
 mod tests {
     use portcullis_common::config::model::Config;
@@ -275,7 +308,9 @@ mod tests {
             fs::write(folder.join(name), text).expect("a file");
         }
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        for level in [Policies::Defaults, Policies::All, Policies::Off, Policies::Heavy, Policies::Quiet] {
+        for level in
+            [Policies::Defaults, Policies::All, Policies::Off, Policies::Heavy, Policies::Quiet, Policies::Overload]
+        {
             for tls in [false, true] {
                 let ports = Ports { public: at(1), private: at(2) };
                 let text = toml(ports, &folder, ("n", "url = \"memory:\""), Profile { policies: level, tls });

@@ -109,11 +109,13 @@ pub enum What {
     Relay,
     /// Ten thousand clients lose their node.
     Storm,
+    /// Three times as much as a node can do.
+    Overload,
 }
 
 impl What {
     /// All, in the order in which they are played and shown.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Idle,
         Self::Handshake,
         Self::Echo,
@@ -125,6 +127,7 @@ impl What {
         Self::Churn,
         Self::Hostile,
         Self::Storm,
+        Self::Overload,
     ];
 
     /// What it is called on the command line.
@@ -142,6 +145,7 @@ impl What {
             Self::Hostile => "hostile",
             Self::Relay => "relay",
             Self::Storm => "storm",
+            Self::Overload => "overload",
         }
     }
 

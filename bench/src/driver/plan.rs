@@ -162,6 +162,7 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
             )),
             quiet: depth.pick(3.0, 6.0, 10.0),
         }],
+        What::Overload => overload(depth),
     }
 }
 
@@ -317,6 +318,13 @@ fn shared_limits(depth: Depth) -> [Play; 2] {
             profile: policies(Policies::Quiet),
         },
     ]
+}
+
+fn overload(depth: Depth) -> Vec<Play> {
+    let (seconds, after) = (depth.pick("10", "18", "60"), depth.pick("12", "12", "20"));
+    let (capacity, quiet) = (depth.pick("2", "3", "6"), depth.pick("3", "4", "10"));
+    let words = words(&format!("overload --capacity {capacity} --quiet {quiet} --seconds {seconds} --after {after}"));
+    vec![Play::Alone { words, profile: policies(Policies::Overload), peers: Peers::None }]
 }
 
 fn hostile(depth: Depth) -> Vec<Play> {

@@ -30,6 +30,8 @@ pub mod hostile;
 pub mod idle;
 /// Many to few: small rooms, direct messages, comings and goings, each at its own fixed moment.
 pub mod load;
+/// Three times as much as the gateway can do, and what becomes of it.
+pub mod overload;
 /// One message from node to node, beside Redis's own publish and subscribe.
 pub mod relay;
 /// All clients of a node lose it at once.

@@ -18,7 +18,7 @@ pub struct OverloadStep {
 impl OverloadStep {
     /// Log and metric.
     pub fn emit(&self, metrics: &Metrics) {
-        let Self { before, step, load: Load { memory, queues, lag, turned_away } } = *self;
+        let Self { before, step, load: Load { memory, queues, lag, turned_away, .. } } = *self;
         metrics.overload.step.set(i64::from(step));
         metrics.overload.steps.inc();
         if step > before {

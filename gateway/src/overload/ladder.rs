@@ -6,7 +6,8 @@
 //! Up: one step for each [`RISE`] at or above a limit. Down: below [`CALM`] of every limit for long enough. How long
 //! depends on whether the load has gone: where far fewer are turned away than were on this step it is [`OVER`] and all steps
 //! at once; where as many still are, what was given up would come back at once, so it is one step after [`TRY`], and twice as long
-//! after each such try that failed, up to [`LONGEST`]. Between [`CALM`] and the limit nothing moves.
+//! after each such try that failed, up to [`LONGEST`]. Between [`CALM`] and the limit nothing moves, nor while workers turn away
+//! only what they can't carry, and do turn it away ([`Shed::Behind`]): there is nothing to try.
 
 use std::time::Duration;
 
@@ -14,6 +15,8 @@ use portcullis_common::clock::Mono;
 
 /// The highest step.
 pub const STEPS: u8 = 3;
+/// From which step on messages of low priority are turned away.
+const SHEDS: u8 = 2;
 /// What processor lag alone leads to: a queue that is closed does not make a worker faster.
 const OF_LAG: u8 = 2;
 /// How long a limit is met for each step up.
@@ -44,6 +47,8 @@ pub struct Load {
     pub lag: f64,
     /// Sessions and messages that were refused for it, a second.
     pub turned_away: f64,
+    /// The messages among them.
+    pub shed: f64,
 }
 
 impl Load {
@@ -54,10 +59,24 @@ impl Load {
     }
 }
 
+/// What happens to messages of low priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Shed {
+    /// They are carried.
+    #[default]
+    None,
+    /// Each worker turns away as many as it can't carry: what is short is time, and time that is not used is lost.
+    Behind,
+    /// All are turned away: what is short is memory, and each of them may need some.
+    All,
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub struct Ladder {
     step: u8,
+    /// Memory or queues were at their limit since messages of low priority are turned away.
+    full: bool,
     /// Since when a limit is met.
     high: Option<Mono>,
     /// Since when it is calm.
@@ -79,7 +98,7 @@ impl Default for Ladder {
     fn default() -> Self {
         let most = [0.0; STEPS as usize + 1];
         let (moved, wait, tried) = (Mono(0), TRY, false);
-        Self { step: 0, high: None, calm: None, away: 0.0, most, over: None, moved, wait, tried }
+        Self { step: 0, full: false, high: None, calm: None, away: 0.0, most, over: None, moved, wait, tried }
     }
 }
 
@@ -88,6 +107,17 @@ impl Ladder {
     #[must_use]
     pub fn step(&self) -> u8 {
         self.step
+    }
+
+    /// What happens to messages of low priority: on the step for that, all are turned away from when memory or queues were at
+    /// their limit, until the step is left.
+    #[must_use]
+    pub fn shed(&self) -> Shed {
+        match (self.step >= SHEDS, self.full) {
+            (false, _) => Shed::None,
+            (true, false) => Shed::Behind,
+            (true, true) => Shed::All,
+        }
     }
 
     /// Looks at the load at `now`; the step before, where it is another one now.
@@ -100,18 +130,26 @@ impl Ladder {
         if load.worst() >= 1.0 {
             (self.calm, self.over) = (None, None);
             self.rise(load, now);
-        } else if load.worst() < CALM {
+        } else if load.worst() < CALM && !self.holds(load) {
             self.high = None;
             self.fall(now);
         } else {
             (self.high, self.calm, self.over) = (None, None, None);
         }
+        self.full &= self.step >= SHEDS;
         (self.step != before).then_some(before)
+    }
+
+    /// Whether it is calm because of what is turned away: workers that turn away what they can't carry would have to do it.
+    fn holds(&self, load: &Load) -> bool {
+        self.shed() == Shed::Behind && load.shed > FEW
     }
 
     fn rise(&mut self, load: &Load, now: Mono) {
         let since = (*self.high.get_or_insert(now)).max(self.moved);
-        let highest = if load.memory.max(load.queues) >= 1.0 { STEPS } else { OF_LAG };
+        let full = load.memory.max(load.queues) >= 1.0;
+        let highest = if full { STEPS } else { OF_LAG };
+        self.full |= full;
         if self.step < highest && now.since(since) >= RISE {
             if self.tried {
                 self.wait = (self.wait * 2).min(LONGEST);
@@ -189,6 +227,22 @@ mod tests {
     }
 
     #[test]
+    fn memory_turns_all_of_low_priority_away_and_lag_only_what_is_too_much() {
+        let mut ladder = Ladder::default();
+        assert_eq!(ladder.shed(), Shed::None);
+        climb(&mut ladder, Load { lag: 5.0, ..Load::default() }, 0..20);
+        assert_eq!(ladder.shed(), Shed::Behind);
+        ladder.look(&queues(1.0), at(20.0));
+        assert_eq!(ladder.shed(), Shed::All);
+        ladder.look(&Load { lag: 5.0, ..queues(0.5) }, at(20.5));
+        assert_eq!(ladder.shed(), Shed::All, "what would come back is not taken in at once");
+        climb(&mut ladder, queues(0.1), 21..30);
+        assert_eq!((ladder.step(), ladder.shed()), (0, Shed::None));
+        climb(&mut ladder, Load { lag: 5.0, ..Load::default() }, 30..40);
+        assert_eq!(ladder.shed(), Shed::Behind, "that was another time");
+    }
+
+    #[test]
     fn what_is_over_ends_at_once_and_what_comes_back_is_tried_less_and_less() {
         let mut ladder = Ladder::default();
         climb(&mut ladder, queues(2.0), 0..5);
@@ -223,6 +277,9 @@ mod tests {
         offered: f64,
         now: f64,
         largest: f64,
+        /// Which part of what is said is of low priority, and whether what waits takes up memory or only time.
+        low: f64,
+        fills: bool,
     }
 
     /// The queue's limit, in seconds of work.
@@ -231,17 +288,32 @@ mod tests {
     impl Plant {
         fn new(seed: u64) -> Self {
             let rng = StdRng::seed_from_u64(seed);
-            let ladder = Ladder::default();
-            Self { rng, backlog: 0.0, ladder, changes: Vec::new(), done: 0.0, offered: 0.0, now: 0.0, largest: 0.0 }
+            Self {
+                rng,
+                backlog: 0.0,
+                ladder: Ladder::default(),
+                changes: Vec::new(),
+                done: 0.0,
+                offered: 0.0,
+                now: 0.0,
+                largest: 0.0,
+                low: 0.5,
+                fills: true,
+            }
         }
 
-        /// So many times its capacity is asked for, half of it of low priority, a fifth by newcomers.
+        /// So many times its capacity is asked for, a fifth of it by newcomers.
         fn tick(&mut self, times: f64) {
             let dt = TICK.as_secs_f64();
             let asked = times * dt * self.rng.random_range(0.7..1.3);
             self.offered += asked;
             let newcomers = if self.ladder.step() >= 1 { asked * 0.2 } else { 0.0 };
-            let low = if self.ladder.step() >= 2 { (asked - newcomers) * 0.5 } else { 0.0 };
+            let low = (asked - newcomers) * self.low;
+            let low = match self.ladder.shed() {
+                Shed::None => 0.0,
+                Shed::Behind => (self.backlog + asked - newcomers - dt * 0.9).clamp(0.0, low),
+                Shed::All => low,
+            };
             let mut away = newcomers + low;
             let mut work = self.backlog + asked - away;
             if self.ladder.step() >= 3 && work > LIMIT * CALM * 0.5 {
@@ -257,10 +329,29 @@ mod tests {
             self.largest = self.largest.max(self.backlog);
             self.now += dt;
             let turned_away = away * 1_000.0 / dt;
-            let load = Load { queues: self.backlog / LIMIT, lag: self.backlog / LIMIT, memory: 0.2, turned_away };
+            let (lag, shed) = (self.backlog / LIMIT, low * 1_000.0 / dt);
+            let queues = if self.fills { lag } else { 0.0 };
+            let load = Load { queues, lag, memory: 0.2, turned_away, shed };
             if self.ladder.look(&load, at(self.now)).is_some() {
                 self.changes.push((self.now, self.ladder.step()));
             }
+        }
+    }
+
+    #[test]
+    fn where_only_time_is_short_nothing_swings_and_nobody_is_turned_away_for_nothing() {
+        for seed in 0..200 {
+            let mut plant = Plant { low: 0.8, fills: false, ..Plant::new(seed) };
+            (0..80).for_each(|_| plant.tick(0.3));
+            let (done, began) = (plant.done, plant.now);
+            (0..240).for_each(|_| plant.tick(3.0));
+            let goodput = (plant.done - done) / (plant.now - began);
+            assert!(goodput >= 0.8, "seed {seed}: {goodput}");
+            let steps: Vec<u8> = plant.changes.iter().map(|(_, step)| *step).collect();
+            assert_eq!(steps, [1, 2], "seed {seed}: {:?}", plant.changes);
+            assert!(plant.largest <= LIMIT * 4.0, "seed {seed}: {}", plant.largest);
+            (0..40).for_each(|_| plant.tick(0.3));
+            assert_eq!(plant.ladder.step(), 0, "seed {seed}: {:?}", plant.changes);
         }
     }
 

@@ -4,6 +4,10 @@
 //! memory · queues · lag ─► Ladder, four times a second ─► 1 newcomers: 503 ─► 2 types of low priority: `store_unavailable`
 //!                                                         ─► 3 the largest queues: 4508
 //! ```
+//! Where only time is short, the second step turns away no more than it must: each worker carries what is of low priority
+//! while it is not behind ([`Overload::sheds`], [`Pace`]), so that nobody is refused for a processor that then has
+//! nothing to do.
+//!
 //! Each step is an event, a metric and a word in `/health`, and is taken back by itself.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -16,7 +20,7 @@ use portcullis_common::wire::code::Code;
 use portcullis_common::wire::reject::Reject;
 use serde_json::{Value, json};
 
-use self::ladder::{Ladder, Load};
+use self::ladder::{Ladder, Load, Shed};
 use self::memory::Memory;
 use crate::events::OverloadStep;
 use crate::node::Node;
@@ -28,26 +32,32 @@ pub mod ladder;
 /// How much memory there is.
 mod memory;
 
+/// Whether a worker is behind.
+pub mod pace;
+
+pub use self::pace::Pace;
+
 /// Between two looks.
 const PERIOD: Duration = Duration::from_millis(250);
 /// Looks over which the largest lag counts: workers tick twice a second.
 const LOOKS: usize = 4;
 /// When somebody who was refused had better come back.
 const RETRY: Duration = Duration::from_secs(5);
+const NONE: u8 = Shed::None as u8;
+const BEHIND: u8 = Shed::Behind as u8;
 /// Outboxes below this are never closed for it.
 const SMALL: usize = 16 << 10;
 
 /// One a node.
+#[derive(Default)]
 pub struct Overload {
     step: AtomicU8,
+    /// [`Shed`] as a number.
+    shed: AtomicU8,
     turned_away: AtomicU64,
+    /// The messages among them.
+    messages: AtomicU64,
     last: Mutex<Load>,
-}
-
-impl Default for Overload {
-    fn default() -> Self {
-        Self { step: AtomicU8::new(0), turned_away: AtomicU64::new(0), last: Mutex::default() }
-    }
 }
 
 impl Overload {
@@ -65,12 +75,26 @@ impl Overload {
         if self.step() >= 1 { Err(self.refusal("no new sessions")) } else { Ok(()) }
     }
 
-    /// Whether a message of an application's type is carried. Cost: one relaxed load.
-    ///
-    /// # Errors
-    /// `store_unavailable`, with a time after which to say it again.
-    pub fn carries(&self, low_priority: bool) -> Result<(), Reject> {
-        if low_priority && self.step() >= 2 { Err(self.refusal("no messages of low priority")) } else { Ok(()) }
+    /// Whether messages of low priority are turned away now by a worker that is behind, or is not. Cost: one relaxed load.
+    pub fn sheds(&self, behind: impl FnOnce() -> bool) -> bool {
+        match self.shed.load(Ordering::Relaxed) {
+            NONE => false,
+            BEHIND => behind(),
+            _ => true,
+        }
+    }
+
+    /// Whether it depends on the workers which messages of low priority are turned away.
+    #[must_use]
+    pub fn asks_workers(&self) -> bool {
+        self.shed.load(Ordering::Relaxed) == BEHIND
+    }
+
+    /// What the sender of such a message is told: `store_unavailable`, with a time after which to say it again.
+    #[must_use]
+    pub fn shed(&self) -> Reject {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+        self.refusal("no messages of low priority")
     }
 
     fn refusal(&self, detail: &'static str) -> Reject {
@@ -81,7 +105,7 @@ impl Overload {
     /// For `/health`.
     #[must_use]
     pub fn report(&self) -> Value {
-        let Load { memory, queues, lag, turned_away } = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let Load { memory, queues, lag, turned_away, .. } = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let part = |part: f64| (part * 100.0).round() / 100.0;
         json!({
             "step": self.step(), "memory": part(memory), "queues": part(queues), "lag": part(lag),
@@ -107,11 +131,33 @@ pub fn largest<T>(mut waiting: Vec<(usize, T)>) -> Vec<T> {
     chosen
 }
 
+/// What was turned away up to a moment, and the messages among it.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    all: u64,
+    messages: u64,
+    at: Mono,
+}
+
+impl Counted {
+    fn now(overload: &Overload, at: Mono) -> Self {
+        let counts = [&overload.turned_away, &overload.messages].map(|count| count.load(Ordering::Relaxed));
+        Self { all: counts[0], messages: counts[1], at }
+    }
+
+    /// Both, a second.
+    fn since(&self, before: &Self) -> (f64, f64) {
+        let passed = self.at.since(before.at).as_secs_f64().max(PERIOD.as_secs_f64());
+        let each = |now: u64, before: u64| now.saturating_sub(before) as f64 / passed;
+        (each(self.all, before.all), each(self.messages, before.messages))
+    }
+}
+
 /// Looks for ever.
 pub async fn run(node: Weak<Node>) {
     let (mut ladder, memory) = (Ladder::default(), Memory::default());
     let mut lags = [Duration::ZERO; LOOKS];
-    let mut before = (0, Mono(0));
+    let mut before = Counted::default();
     for turn in 0.. {
         actix_rt::time::sleep(PERIOD).await;
         let Some(node) = node.upgrade() else { return };
@@ -120,16 +166,14 @@ pub async fn run(node: Weak<Node>) {
         if let Some(lag) = lags.get_mut(turn % LOOKS) {
             *lag = lag_now(&node, now);
         }
-        let away = node.overload.turned_away.load(Ordering::Relaxed);
-        let passed = now.since(before.1).as_secs_f64().max(PERIOD.as_secs_f64());
-        let turned_away = away.saturating_sub(before.0) as f64 / passed;
-        before = (away, now);
-        let mut load = load(&node, &rules, &memory, lags.iter().max().copied().unwrap_or_default());
-        load.turned_away = turned_away;
-        if !rules.enabled {
-            load = Load::default();
+        let counted = Counted::now(&node.overload, now);
+        let rates = counted.since(&std::mem::replace(&mut before, counted));
+        let load = if rules.enabled {
+            load(&node, &rules, &memory, lags.iter().max().copied().unwrap_or_default(), rates)
+        } else {
             ladder = Ladder::default();
-        }
+            Load::default()
+        };
         settle(&node, &mut ladder, load, now);
     }
 }
@@ -137,19 +181,21 @@ pub async fn run(node: Weak<Node>) {
 fn settle(node: &Arc<Node>, ladder: &mut Ladder, load: Load, now: Mono) {
     ladder.look(&load, now);
     *node.overload.last.lock().unwrap_or_else(PoisonError::into_inner) = load;
+    node.overload.shed.store(ladder.shed() as u8, Ordering::Relaxed);
     let before = node.overload.step.swap(ladder.step(), Ordering::Relaxed);
     if before != ladder.step() {
         OverloadStep { before, step: ladder.step(), load }.emit(&node.metrics);
     }
 }
 
-fn load(node: &Node, rules: &Rules, memory: &Memory, lag: Duration) -> Load {
+fn load(node: &Node, rules: &Rules, memory: &Memory, lag: Duration, (turned_away, shed): (f64, f64)) -> Load {
     let waiting = u64::try_from(node.metrics.outbox_bytes.get()).unwrap_or(0);
     Load {
         memory: memory.part(rules.memory),
         queues: waiting as f64 / rules.queues.max(1) as f64,
         lag: lag.as_secs_f64() / rules.lag.as_secs_f64().max(0.001),
-        turned_away: 0.0,
+        turned_away,
+        shed,
     }
 }
 
@@ -177,12 +223,24 @@ mod tests {
     #[test]
     fn each_step_refuses_what_it_says_and_counts_it() {
         let overload = Overload::default();
-        for (step, newcomers, low) in [(0, true, true), (1, false, true), (2, false, false), (3, false, false)] {
+        for (step, newcomers) in [(0, true), (1, false), (2, false), (3, false)] {
             overload.step.store(step, Ordering::Relaxed);
-            assert_eq!((overload.takes_newcomers().is_ok(), overload.carries(true).is_ok()), (newcomers, low));
-            assert!(overload.carries(false).is_ok());
+            assert_eq!(overload.takes_newcomers().is_ok(), newcomers);
         }
-        assert_eq!(overload.turned_away.load(Ordering::Relaxed), 5);
+        assert_eq!((overload.turned_away.load(Ordering::Relaxed), overload.shed().code), (3, Code::StoreUnavailable));
+        assert_eq!(overload.turned_away.load(Ordering::Relaxed), 4);
         assert_eq!(overload.takes_newcomers().unwrap_err().code, Code::StoreUnavailable);
+    }
+
+    #[test]
+    fn what_is_of_low_priority_is_turned_away_by_those_who_are_behind_or_by_all() {
+        let overload = Overload::default();
+        for (shed, on_time, behind) in
+            [(Shed::None, false, false), (Shed::Behind, false, true), (Shed::All, true, true)]
+        {
+            overload.shed.store(shed as u8, Ordering::Relaxed);
+            assert_eq!((overload.sheds(|| false), overload.sheds(|| true)), (on_time, behind), "{shed:?}");
+            assert_eq!(overload.asks_workers(), shed == Shed::Behind);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a message has to pass, in this order: size · flow · decode · csrf · role · rate · schema ·
-//! signatures · sanitise → score.
+//! signatures · sanitise → score. On an overloaded node what is of low priority is turned away behind decode, where its
+//! type is known.
 //!
 //! One list of plain functions ([`stages`]): no `await`, no clock, no I/O. What is decided here is decided from the
 //! compiled [`Policy`], the connection's own [`ConnState`], and the arguments. The cheapest refusals come first, and
@@ -140,6 +141,24 @@ pub enum Pass {
     Last,
 }
 
+/// How a frame comes.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    /// When.
+    pub now: Now,
+    /// Which time.
+    pub pass: Pass,
+    /// The node is overloaded: messages of types with low priority go no further than their type is known.
+    pub sheds: bool,
+}
+
+impl From<Now> for Arrival {
+    /// The first time, at a node that carries everything.
+    fn from(now: Now) -> Self {
+        Self { now, pass: Pass::First, sheds: false }
+    }
+}
+
 /// Working memory, one a worker.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -182,6 +201,12 @@ pub enum Verdict<'m> {
     /// Nothing is known here of a limit that the fleet shares: whoever holds the connection asks, and puts the same frame
     /// through again. What the message had taken of other limits was given back, but for the connection's own flow.
     Park(rate::Key),
+    /// The node is overloaded and its type is of low priority: nothing but that was looked at, and nothing counts against
+    /// the connection.
+    Shed {
+        /// The `id` to answer.
+        id: Option<std::borrow::Cow<'m, str>>,
+    },
 }
 
 /// A verdict, and what stages in `dry_run` would have refused on the way.
@@ -219,24 +244,25 @@ pub fn check<'m>(
     now: Now,
     scratch: &'m mut Scratch,
 ) -> Checked<'m> {
-    check_on(policy, state, who, frame, (now, Pass::First), scratch)
+    check_on(policy, state, who, frame, now.into(), scratch)
 }
 
-/// The same for a frame that may have been parked.
+/// The same for a frame that may have been parked, on a node that may be overloaded.
 pub fn check_on<'m>(
     policy: &'m Policy,
     state: &mut ConnState,
     who: &Who<'_>,
     frame: Frame<'m>,
-    (now, pass): (Now, Pass),
+    arrival: Arrival,
     scratch: &'m mut Scratch,
 ) -> Checked<'m> {
     let mut notes = Vec::new();
-    let verdict = match stages::run(policy, state, who, frame, (now, pass), scratch, &mut notes) {
+    let verdict = match stages::run(policy, state, who, frame, arrival, scratch, &mut notes) {
         Ok(passed) => Verdict::Pass(passed),
+        Err(Stopped { halt: Halt::Shed, id, .. }) => Verdict::Shed { id },
         Err(Stopped { halt: Halt::Park(key), .. }) => Verdict::Park(key),
         Err(Stopped { stage, halt: Halt::Reject(reject) | Halt::Hard(reject), id }) => {
-            Verdict::Reject { stage, reject: count_refusal(policy, state, reject, now), id }
+            Verdict::Reject { stage, reject: count_refusal(policy, state, reject, arrival.now), id }
         }
     };
     Checked { verdict, notes }

@@ -80,6 +80,13 @@ pub struct TypePolicy {
     pub dry: Stages,
 }
 
+impl TypePolicy {
+    /// Whether it is the first that an overloaded node turns away.
+    pub(super) fn is_low(&self) -> bool {
+        matches!(&self.body, Body::Application(rule) if rule.low_priority)
+    }
+}
+
 /// Whether the gateway itself answers.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "one for each type of the configuration")]

@@ -15,8 +15,8 @@ use super::policy::{Policy, TypePolicy};
 use super::rate::Key;
 use super::role::Terms;
 use super::{
-    ConnState, Frame, Now, Pass, Passed, Scratch, Who, action, csrf, decode, flow, rate, role, sanitise, schema, score,
-    signature, size,
+    Arrival, ConnState, Frame, Now, Pass, Passed, Scratch, Who, action, csrf, decode, flow, rate, role, sanitise,
+    schema, score, signature, size,
 };
 
 /// What looks at one decoded message.
@@ -78,6 +78,8 @@ pub enum Halt {
     Hard(Reject),
     /// A limit that more nodes share has to be asked.
     Park(Key),
+    /// The node is overloaded, and its type of low priority.
+    Shed,
 }
 
 impl From<Reject> for Halt {
@@ -126,7 +128,7 @@ pub(super) fn run<'m>(
     state: &mut ConnState,
     who: &Who<'_>,
     frame: Frame<'m>,
-    (now, pass): (Now, Pass),
+    Arrival { now, pass, sheds }: Arrival,
     scratch: &'m mut Scratch,
     notes: &mut Vec<Note>,
 ) -> Result<Passed<'m>, Stopped<'m>> {
@@ -151,6 +153,9 @@ pub(super) fn run<'m>(
         Stopped { stage: Stage::Decode, halt: Halt::Hard(over.err().unwrap_or(reject)), id }
     })?;
     let kind = policy.kind(&decoded.message.kind);
+    if sheds && kind.is_some_and(TypePolicy::is_low) {
+        return Err(Stopped { stage: Stage::Decode, halt: Halt::Shed, id: decoded.message.id });
+    }
     let dry = kind.map_or(policy.dry, |kind| kind.dry);
     let decode::Decoded { message, payload } = decoded;
     let (address, terms) = (Address::Nowhere, Terms::default());
@@ -162,7 +167,7 @@ pub(super) fn run<'m>(
     let Run { kind, state, mut message, payload, address, terms, found, cleaned, notes, .. } = run;
     let refused = match &halted {
         // it comes again, and is looked at then
-        Some((_, Halt::Park(_))) | None => None,
+        Some((_, Halt::Park(_) | Halt::Shed)) | None => None,
         Some((_, Halt::Reject(reject) | Halt::Hard(reject))) => Some(reject.code),
     };
     if !matches!(halted, Some((_, Halt::Park(_)))) {

@@ -86,9 +86,6 @@ pub enum Outcome {
 pub fn dispatch(session: &mut Session, passed: Passed<'_>, turn: &mut Turn<'_, '_>) -> Result<Next, Reject> {
     let Passed { message, action, .. } = passed;
     let id = message.id.as_deref().map(Box::from);
-    if let Action::Publish { rule, .. } = &action {
-        turn.worker.node.overload.carries(rule.low_priority)?;
-    }
     match action {
         Action::HealthCheck => {
             session.say(&HealthCheck { id: id.as_deref(), now: turn.wall }, turn);

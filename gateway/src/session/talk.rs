@@ -25,7 +25,7 @@ use crate::admit::auth::Identity;
 use crate::admit::subprotocol::Protocol;
 use crate::events::{DryRun, Ended, MessageRejected, MessageSanitised};
 use crate::frame::{Event, Limits, Opcode, encode};
-use crate::pipeline::{self, ConnState, Frame, Now, Pass, Verdict, Who};
+use crate::pipeline::{self, Arrival, ConnState, Frame, Now, Pass, Verdict, Who};
 use crate::route;
 use crate::wire_out;
 
@@ -187,7 +187,9 @@ impl Session {
         let subject = self.identity.subject();
         let limits = self.identity.limits.as_deref();
         let who = Who { subject, issuer: self.identity.issuer, address: self.client, limits };
-        let checked = pipeline::check_on(&rules.policy, &mut self.state, &who, frame, (now(turn), pass), &mut scratch);
+        let arrival =
+            Arrival { now: now(turn), pass, sheds: node.overload.sheds(|| worker.pace.is_behind(turn.nanos)) };
+        let checked = pipeline::check_on(&rules.policy, &mut self.state, &who, frame, arrival, &mut scratch);
         if let Verdict::Park(key) = checked.verdict {
             // what waits is looked at again, and then noted
             drop(scratch);
@@ -207,6 +209,7 @@ impl Session {
             Verdict::Reject { stage, reject, id } => {
                 return self.refuse_at(Some(stage), &reject, id.as_deref(), turn);
             }
+            Verdict::Shed { id } => return self.refuse(&node.overload.shed(), id.as_deref(), turn),
             Verdict::Park(_) => return Next::Go,
         };
         if passed.cleaned.any() {

@@ -228,3 +228,21 @@ proptest! {
         prop_assert!(passed <= elapsed / 1_000 + 5);
     }
 }
+
+#[test]
+fn an_overloaded_node_looks_at_nothing_of_a_message_of_low_priority_but_its_type() {
+    let bulk = "[message.bulk]\nroles = [\"writer\"]\nroute = \"room\"\npriority = \"low\"\n";
+    let mut bench = Bench::with(&format!("{bulk}[limit.message]\nrate = \"100/s\"\nburst = 100\n"));
+    let low = r#"{"type":"bulk","to":{"room":"r"},"payload":{"text":"<script>"},"id":"b-1"}"#;
+    assert_eq!(bench.code(low), Code::CsrfInvalid, "it is looked at while there is time");
+    bench.sheds = true;
+    let Checked { verdict, notes } = bench.check(Frame::Text(low));
+    assert!(matches!(&verdict, Verdict::Shed { id: Some(id) } if id == "b-1") && notes.is_empty(), "{verdict:?}");
+    for _ in 0..=REFUSALS_PER_MINUTE {
+        assert!(matches!(bench.check(Frame::Text(low)).verdict, Verdict::Shed { .. }), "nothing counts against it");
+    }
+    assert!(bench.text(CHAT).is_ok(), "of normal priority");
+    assert_eq!(bench.code(&low[..40]), Code::Malformed, "its type is not known");
+    let oversized = format!("{low}{}", " ".repeat(70_000));
+    assert_eq!(bench.code(&oversized), Code::TooLarge);
+}

@@ -43,6 +43,7 @@ fn through(bench: &mut Bench, kind: &str, payload: &str) -> Result<String, Rejec
         Verdict::Pass(passed) => Ok(passed.message.payload.map(|raw| raw.get().to_owned()).unwrap_or_default()),
         Verdict::Reject { reject, .. } => Err(reject),
         Verdict::Park(key) => panic!("{key:?}"),
+        Verdict::Shed { id } => panic!("{id:?}"),
     }
 }
 

@@ -87,6 +87,8 @@ struct Bench {
     state: ConnState,
     token: String,
     now: Now,
+    /// The node is overloaded.
+    sheds: bool,
     scratch: Scratch,
     user: UserId,
     tenant: Option<TenantId>,
@@ -114,6 +116,7 @@ impl Bench {
             state,
             token,
             now,
+            sheds: false,
             scratch: Scratch::default(),
             user: UserId::parse("ada").unwrap(),
             tenant: None,
@@ -133,7 +136,8 @@ impl Bench {
         let subject =
             Subject { user: &self.user, tenant: self.tenant.as_ref(), roles: &self.roles, claims: &self.claims };
         let who = Who { subject, issuer: 0, address: [192, 0, 2, 1].into(), limits: None };
-        check(&self.policy, &mut self.state, &who, frame, self.now, &mut self.scratch)
+        let arrival = Arrival { sheds: self.sheds, ..self.now.into() };
+        check_on(&self.policy, &mut self.state, &who, frame, arrival, &mut self.scratch)
     }
 
     fn send(&mut self, frame: Frame<'_>) -> Result<String, Reject> {
@@ -141,6 +145,7 @@ impl Bench {
             Verdict::Pass(passed) => Ok(format!("{:?}", passed.action)),
             Verdict::Reject { reject, .. } => Err(reject),
             Verdict::Park(key) => panic!("{key:?}"),
+            Verdict::Shed { id } => panic!("{id:?}"),
         }
     }
 

@@ -279,6 +279,7 @@ fn answered(row: &Row<'_>, off: Stages) -> (String, String) {
         }
         Verdict::Pass(_) => (String::new(), "passed".to_owned()),
         Verdict::Park(_) => (String::new(), "parked".to_owned()),
+        Verdict::Shed { .. } => (String::new(), "shed".to_owned()),
     }
 }
 
