@@ -18,6 +18,7 @@ fn seen(frame: Frame<'_>) -> Seen {
         }
         Verdict::Reject { reject, .. } => Err(reject.code.info().name),
         Verdict::Park(key) => panic!("{key:?}"),
+        Verdict::Shed { id } => panic!("{id:?}"),
     })
 }
 

@@ -31,6 +31,7 @@ pub fn schema(data: &[u8]) {
             Verdict::Reject { stage: Stage::Schema, .. } => false,
             Verdict::Reject { .. } => return,
             Verdict::Park(key) => panic!("{key:?}"),
+            Verdict::Shed { id } => panic!("{id:?}"),
         };
         let judged: Value = serde_json::from_str(&text).expect("what was decoded is JSON");
         let payload = &judged["payload"];
