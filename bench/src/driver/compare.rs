@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::peer::Peer;
 use super::rounds;
 use super::row::Row;
-use crate::finding::{Finding, line};
+use crate::finding::Finding;
 
 struct Found<'a> {
     rows: &'a [Row],
@@ -93,13 +93,12 @@ fn growth(found: &Found<'_>, out: &mut Vec<Row>) {
     }
     let Some((idle, command)) = found.row("idle.rss") else { return };
     let plateaus = idle.detail.get("plateaus").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let point = |value: &Value| Some((value.get("sessions")?.as_f64()?, value.get("rss")?.as_f64()?));
-    let points: Vec<(f64, f64)> = plateaus.iter().filter_map(point).collect();
-    let half = points.len() / 2;
-    let (Some(low), Some(high)) = (points.get(..=half), points.get(points.len() - half - 1..)) else { return };
-    if let (Some((first, _)), Some((last, _))) = (line(low), line(high)) {
-        let detail = json!({ "first_half": first, "second_half": last });
-        let what = "memory of an idle session, upper half of the counts / lower half";
+    let empty = idle.detail.get("empty_rss").and_then(Value::as_f64).unwrap_or_default();
+    let each = |value: &Value| Some((value.get("rss")?.as_f64()? - empty) / value.get("sessions")?.as_f64()?);
+    let each: Vec<f64> = plateaus.iter().filter_map(each).collect();
+    if let ([first, .., last], Some(few)) = (each.as_slice(), plateaus.first().and_then(|few| few.get("sessions"))) {
+        let what = format!("memory of an idle session, of the most / of {few}, the empty process taken off");
+        let detail = json!({ "bytes_each": each });
         out.push(Row::found(Finding::new("idle.growth", what, last / first, "x", detail), command));
     }
 }
@@ -163,9 +162,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_grows_evenly_when_both_halves_have_one_slope() {
-        let plateaus = json!({ "plateaus": [
-            { "sessions": 1, "rss": 10 }, { "sessions": 2, "rss": 20 }, { "sessions": 3, "rss": 32 },
+    fn memory_grows_evenly_when_the_most_sessions_take_as_much_each_as_the_fewest() {
+        let plateaus = json!({ "empty_rss": 100, "plateaus": [
+            { "sessions": 1, "rss": 110 }, { "sessions": 2, "rss": 140 }, { "sessions": 3, "rss": 136 },
         ]});
         let finding = Finding::new("idle.rss", "", 11.0, "B", plateaus);
         assert_eq!(value(&all(&[Row::found(finding, "run")]), "idle.growth"), Some(1.2));

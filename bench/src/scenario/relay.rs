@@ -291,9 +291,11 @@ fn cost(bench: &mut Bench<'_>) -> Outcome<()> {
     Finding::new("relay.redis_growth", what, many / few, "x", detail).print()
 }
 
-/// Scripts that a handshake takes, with what the nodes run anyway taken off.
+/// Scripts that a handshake takes, with what the nodes run anyway taken off, and on a connection that the server has
+/// learned its scripts from: each that is under way when one is used first is sent once more, with its text.
 fn handshakes(bench: &mut Bench<'_>) -> Outcome<()> {
     let options = bench.options;
+    bench.sessions(options.aim.target, "first", options.aim.concurrency, "")?;
     let (before, began) = (redis::scripts(&bench.redis.calls()?), clock::now_ns());
     rest(&mut bench.net, Duration::from_secs_f64(options.seconds.max(3.0)))?;
     let idle = (redis::scripts(&bench.redis.calls()?) - before) as f64 / ((clock::now_ns() - began) as f64 / 1e9);

@@ -120,13 +120,14 @@ impl Store {
         format!("{server}:{}", self.log.life)
     }
 
-    /// Another server answers from now on, with what it has: what the one before it did not have is there since now.
+    /// Another server answers from now on, with what it has: each entry is there since it was on both.
     pub fn promote(&mut self, log: Log) {
         self.server += 1;
         let before = std::mem::replace(&mut self.log, log);
         let now = self.time.now();
-        let back = self.log.has.iter_mut().filter(|(number, _)| !before.has.contains_key(number));
-        back.for_each(|(_, since)| *since = now);
+        for (number, since) in &mut self.log.has {
+            *since = before.has.get(number).map_or(now, |before| (*before).max(*since));
+        }
         self.skew = self.rng.random_range(-SKEW.cast_signed()..=SKEW.cast_signed());
     }
 
