@@ -266,12 +266,15 @@ impl Medium for Way {
         Ok(Head { now, last: LogId(last.0.saturating_sub(3 * early)), life, snapshot, asked })
     }
 
-    async fn snapshot(&mut self, pointer: &Pointer) -> Result<Vec<Kept>, Unread> {
+    async fn vouch(&mut self, pointer: &Pointer) -> Result<u32, Unread> {
         let (there, meta) = self.call(|store| (store.log.pointer.id.clone(), store.log.meta.clone())).await?;
         if there != pointer.id {
             return Err(Unread::Store(away()));
         }
-        let count = self.seals().open_meta(&meta, pointer).map_err(Unread::Refused)?;
+        self.seals().open_meta(&meta, pointer).map_err(Unread::Refused)
+    }
+
+    async fn snapshot(&mut self, pointer: &Pointer, count: u32) -> Result<Vec<Kept>, Unread> {
         let mut entries = Vec::new();
         for number in 0..count {
             let page = |store: &mut Store| {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::RedisOptions;
 use super::keys::{Keys, Kind};
-use super::log::{Stamp, decode};
+use super::log::{Stamp, decode, lasts};
 use super::snapshot::{Kept, read_entries, write_entries};
 use super::trust::Trust;
 use crate::clock::UnixMs;
@@ -154,9 +154,9 @@ pub(super) fn save(path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// What of a copy the log may have lost: stamped, for the log to compare.
-pub(super) fn stamped(entries: &[Kept], stream: &str, trust: &Trust) -> Vec<(Stamp, Bytes)> {
-    let open = |sealed: &Bytes| trust.sealer.open(stream.as_bytes(), sealed).ok();
+/// What of a copy the log may have lost and lasts at that time: stamped, for the log to compare.
+pub(super) fn stamped(entries: &[Kept], stream: &str, trust: &Trust, now: UnixMs) -> Vec<(Stamp, Bytes)> {
+    let open = |sealed: &Bytes| trust.sealer.open(stream.as_bytes(), sealed).ok().filter(|opened| lasts(opened, now));
     let stamp = |(_, sealed): &Kept| open(sealed).map(|opened| (Stamp::of(&opened.header), sealed.clone()));
     entries.iter().filter_map(stamp).collect()
 }

@@ -112,8 +112,9 @@ impl Log {
         self.newest = self.newest.max(header.at);
         let logged = Logged { id, at: header.at, entry };
         let known = self.stamps.contains(&stamp);
-        // what is over may end what is not
-        if known || (is_over(&logged, now.least) && lifted.is_none() && !self.merged.knows(&logged.entry)) {
+        // what is over may end what is not, and also what comes after it and is older: it is kept up to the log's end
+        let over = is_over(&logged, now.least) && lifted.is_none() && !self.merged.knows(&logged.entry);
+        if known || (over && is_event(&logged.entry)) {
             self.bury(id);
             return if known { counters.refused(Refused::Replayed) } else { Counters::add(&counters.old, 1) };
         }
@@ -134,8 +135,8 @@ impl Log {
             // not kept, but told: whoever is here acts on it
             Err(_) => Counters::add(&counters.lost, 1),
         }
-        Counters::add(&counters.taken, 1);
-        if !self.told.remove(&stamp) {
+        Counters::add(if over { &counters.old } else { &counters.taken }, 1);
+        if !self.told.remove(&stamp) && !over {
             self.sinks.iter().for_each(|sink| sink.apply(&logged));
             if put == Ok(Put::InPart) {
                 // a follower knows no more of their order than time and place
@@ -219,15 +220,11 @@ impl Log {
         kept
     }
 
-    /// Whether an authentic entry that the log does not have would say something in it: it is not over, and nothing that
-    /// is newer outlives what it says.
-    pub(super) fn lacks(&self, opened: &Opened, now: Now) -> bool {
+    /// Whether an authentic entry that the log does not have would say something in it: nothing newer outlives it.
+    pub(super) fn lacks(&self, opened: &Opened) -> bool {
         let Ok(Sealed { entry, lifted }) = serde_json::from_slice(&opened.body) else { return false };
         let (stamp, at) = (Stamp::of(&opened.header), opened.header.at);
         let logged = Logged { id: LogId(0), at, entry };
-        if is_over(&logged, now.least) && lifted.is_none() && !self.merged.knows(&logged.entry) {
-            return false;
-        }
         !self.merged.outlives(&logged, lifted, |id| is_newer(&self.sealed, id, &logged.entry, stamp))
     }
 
@@ -248,6 +245,19 @@ pub(super) fn decode(id: LogId, opened: &Opened) -> Option<Logged> {
 fn is_newer(sealed: &BTreeMap<LogId, (Stamp, Bytes)>, id: LogId, entry: &ControlEntry, stamp: Stamp) -> bool {
     let by_time = !matches!(entry, ControlEntry::Revoke { .. });
     by_time && sealed.get(&id).is_some_and(|(present, _)| *present > stamp)
+}
+
+/// Whether an authentic entry says anything at that time.
+pub(super) fn lasts(opened: &Opened, now: UnixMs) -> bool {
+    let sealed: Option<Sealed> = serde_json::from_slice(&opened.body).ok();
+    sealed.is_some_and(|Sealed { entry, lifted }| {
+        lifted.is_some() || !is_over(&Logged { id: LogId(0), at: opened.header.at, entry }, now)
+    })
+}
+
+/// It says nothing about what is, but that something is to be done once.
+fn is_event(entry: &ControlEntry) -> bool {
+    matches!(entry, ControlEntry::Kick { .. } | ControlEntry::Drain { .. })
 }
 
 /// It ended before it was read.

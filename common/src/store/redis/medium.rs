@@ -33,8 +33,11 @@ pub trait Medium: Send {
     /// The log's head.
     fn head(&mut self) -> impl Future<Output = Result<Head, StoreFault>> + Send;
 
-    /// What a snapshot holds.
-    fn snapshot(&mut self, pointer: &Pointer) -> impl Future<Output = Result<Vec<Kept>, Unread>> + Send;
+    /// How many pages a snapshot has: that it is this cluster's, and knows of the place that the pointer says.
+    fn vouch(&mut self, pointer: &Pointer) -> impl Future<Output = Result<u32, Unread>> + Send;
+
+    /// What that many pages of a snapshot hold.
+    fn snapshot(&mut self, pointer: &Pointer, pages: u32) -> impl Future<Output = Result<Vec<Kept>, Unread>> + Send;
 
     /// At most `most` entries after a place, the first of them; `wait`: there may be none yet.
     fn read(
@@ -82,8 +85,12 @@ impl Medium for Stream<'_> {
         self.shared.head().await
     }
 
-    async fn snapshot(&mut self, pointer: &Pointer) -> Result<Vec<Kept>, Unread> {
-        self.snapshots().read(pointer).await
+    async fn vouch(&mut self, pointer: &Pointer) -> Result<u32, Unread> {
+        self.snapshots().vouch(pointer).await
+    }
+
+    async fn snapshot(&mut self, pointer: &Pointer, pages: u32) -> Result<Vec<Kept>, Unread> {
+        self.snapshots().read(pointer, pages).await
     }
 
     async fn read(&mut self, after: &str, most: usize, head: &Head, wait: bool) -> Result<Vec<Entry>, StoreFault> {

@@ -213,7 +213,7 @@ impl Known {
             // of the very log that is there it says nothing new, unless somebody has put an old snapshot into it
             let found = &copy.found;
             cursor.copied = (found.life.clone(), found.last);
-            cursor.restore = Some(copy::stamped(&found.entries, self.stream(), &self.trust));
+            cursor.restore = Some(copy::stamped(&found.entries, self.stream(), &self.trust, head.now));
         }
     }
 
@@ -227,7 +227,8 @@ impl Known {
         Counters::add(&self.counters.renewed, 1);
     }
 
-    /// Reads the snapshot, if it knows of more than was read.
+    /// Reads the snapshot, if it knows of more than was read; that it is the cluster's is looked at in any case, for whoever
+    /// comes later depends on it.
     async fn load_snapshot(
         &self,
         medium: &mut impl Medium,
@@ -238,12 +239,18 @@ impl Known {
         if *pointer == cursor.snapshot || cursor.spoiled.as_ref() == Some(&pointer.id) {
             return Ok(());
         }
-        if pointer.covers > self.lock().last {
-            match medium.snapshot(pointer).await {
-                Ok(entries) => self.take_snapshot(entries, head, cursor),
-                Err(Unread::Store(fault)) => return Err(fault),
-                Err(Unread::Refused(why)) => return self.spoiled(why, head, cursor),
-            }
+        let unread = pointer.covers > self.lock().last;
+        let read = async {
+            let none = pointer.id.is_empty() && pointer.covers == LogId(0);
+            let pages = if none { 0 } else { medium.vouch(pointer).await? };
+            if unread { medium.snapshot(pointer, pages).await } else { Ok(Vec::new()) }
+        };
+        match read.await {
+            Ok(entries) => self.take_snapshot(entries, head, cursor),
+            Err(Unread::Store(fault)) => return Err(fault),
+            Err(Unread::Refused(why)) => return self.spoiled(why, head, cursor),
+        }
+        if unread {
             // the read goes on where it was: of what the snapshot covers nothing is left in the stream
             self.lock().last = pointer.covers;
         }
@@ -287,10 +294,9 @@ impl Known {
     async fn settle(&self, medium: &mut impl Medium, head: &Head, cursor: &mut Cursor) -> Result<(), StoreFault> {
         let read = cursor.written.is_some_and(|place| self.lock().last >= place);
         if let Some(before) = cursor.restore.as_ref().filter(|_| !read) {
-            let now = head.times(self.trust.clock.mono());
             let opened = |sealed: &Bytes| self.trust.sealer.open(self.stream().as_bytes(), sealed).ok();
             let mut missing = self.lock().missing(before);
-            missing.retain(|sealed| opened(sealed).is_some_and(|opened| self.lock().lacks(&opened, now)));
+            missing.retain(|sealed| opened(sealed).is_some_and(|opened| self.lock().lacks(&opened)));
             let mut written = None;
             for some in missing.chunks(self.pace.page) {
                 written = Some(medium.write(some).await?);

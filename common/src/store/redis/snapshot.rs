@@ -186,8 +186,8 @@ impl Snapshots<'_> {
         Ok(self.base.link.command(command).await?)
     }
 
-    /// Everything that the snapshot holds.
-    pub(super) async fn read(&self, pointer: &Pointer) -> Result<Vec<Kept>, Unread> {
+    /// How many pages the snapshot has, by what stands beside the pointer.
+    pub(super) async fn vouch(&self, pointer: &Pointer) -> Result<u32, Unread> {
         // together: whether they belong together could not be told of two looks
         let mut get = redis::cmd("HMGET");
         get.arg(&self.keys.pointer).arg("id").arg("meta");
@@ -197,7 +197,11 @@ impl Snapshots<'_> {
             return Err(moved());
         }
         let sealed = sealed.ok_or(Unread::Refused(Refused::Malformed))?;
-        let count = self.seals().open_meta(&Bytes::from(sealed), pointer).map_err(Unread::Refused)?;
+        self.seals().open_meta(&Bytes::from(sealed), pointer).map_err(Unread::Refused)
+    }
+
+    /// What that many pages of the snapshot hold.
+    pub(super) async fn read(&self, pointer: &Pointer, count: u32) -> Result<Vec<Kept>, Unread> {
         let key = self.pages_key(&pointer.id).map_err(Unread::Refused)?;
         let mut entries = Vec::new();
         for number in 0..count {
