@@ -279,7 +279,7 @@ roles = ["member"]
 route = "room"
 "#;
 
-/// What the driver's budget for resident memory counts on: [`super::budget::QUEUES_MIB`].
+/// Its `queues` are what the budget for resident memory counts on: [`super::budget::QUEUES_MIB`].
 const OVERLOAD: &str = r#"[penalty]
 enabled = false
 [overload]

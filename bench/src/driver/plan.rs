@@ -321,10 +321,16 @@ fn shared_limits(depth: Depth) -> [Play; 2] {
 }
 
 fn overload(depth: Depth) -> Vec<Play> {
-    let (seconds, after) = (depth.pick("10", "18", "60"), depth.pick("12", "12", "20"));
-    let (capacity, quiet) = (depth.pick("2", "3", "6"), depth.pick("3", "4", "10"));
-    let words = words(&format!("overload --capacity {capacity} --quiet {quiet} --seconds {seconds} --after {after}"));
-    vec![Play::Alone { words, profile: policies(Policies::Overload), peers: Peers::None }]
+    let (capacity, quiet, after) =
+        (depth.pick("2", "2", "6"), depth.pick("2", "3", "10"), depth.pick("11", "11", "20"));
+    let play = |seconds: &str, text: &str, what: &str| {
+        let text = format!("overload --capacity {capacity} --quiet {quiet} --seconds {seconds} --after {after} {text}");
+        Play::Alone { words: titled(&text, what), profile: policies(Policies::Overload), peers: Peers::None }
+    };
+    vec![
+        play(depth.pick("10", "15", "60"), "", "three times its capacity"),
+        play(depth.pick("6", "8", "60"), "--low 0 --id overload-flat", "the same, nothing of low priority"),
+    ]
 }
 
 fn hostile(depth: Depth) -> Vec<Play> {

@@ -3,8 +3,8 @@
 //! part again. Messages cost the gateway far more than this generator; some are of a type with low priority; newcomers come
 //! all the time. No limit of a connection refuses anything: what is shown is the overload ladder.
 //!
-//! A sender that cannot get rid of what it has said already says no more: such messages are counted as kept back, and as not
-//! served.
+//! What counts is what is acknowledged, of whichever priority. A sender that cannot get rid of what it has said already
+//! says no more: such messages are counted as kept back, and as not served.
 
 use clap::Args;
 use serde_json::{Value, json};

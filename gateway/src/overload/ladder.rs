@@ -65,7 +65,8 @@ pub enum Shed {
     /// They are carried.
     #[default]
     None,
-    /// Each worker turns away as many as it can't carry: what is short is time, and time that is not used is lost.
+    /// Each worker turns away as many as it can't carry, in need others too: what is short is time, and time that is not used
+    /// is lost.
     Behind,
     /// All are turned away: what is short is memory, and each of them may need some.
     All,

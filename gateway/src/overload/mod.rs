@@ -6,7 +6,8 @@
 //! ```
 //! Where only time is short, the second step turns away no more than it must: each worker carries what is of low priority
 //! while it is not behind ([`Overload::sheds`], [`Pace`]), so that nobody is refused for a processor that then has
-//! nothing to do.
+//! nothing to do; and a worker that is as late as it may be turns away what has no low priority too, rather than let all of
+//! it wait in the sockets.
 //!
 //! Each step is an event, a metric and a word in `/health`, and is taken back by itself.
 
@@ -24,6 +25,7 @@ use self::ladder::{Ladder, Load, Shed};
 use self::memory::Memory;
 use crate::events::OverloadStep;
 use crate::node::Node;
+use crate::pipeline::Sheds;
 use crate::worker::SWEEP;
 
 /// Which step.
@@ -75,26 +77,26 @@ impl Overload {
         if self.step() >= 1 { Err(self.refusal("no new sessions")) } else { Ok(()) }
     }
 
-    /// Whether messages of low priority are turned away now by a worker that is behind, or is not. Cost: one relaxed load.
-    pub fn sheds(&self, behind: impl FnOnce() -> bool) -> bool {
+    /// Which messages are turned away now by a worker whose pace says what it has too much of. Cost: one relaxed load.
+    pub fn sheds(&self, pace: impl FnOnce() -> Sheds) -> Sheds {
         match self.shed.load(Ordering::Relaxed) {
-            NONE => false,
-            BEHIND => behind(),
-            _ => true,
+            NONE => Sheds::Nothing,
+            BEHIND => pace(),
+            _ => pace().max(Sheds::Low),
         }
     }
 
-    /// Whether it depends on the workers which messages of low priority are turned away.
+    /// Whether it depends on the workers which messages are turned away.
     #[must_use]
     pub fn asks_workers(&self) -> bool {
-        self.shed.load(Ordering::Relaxed) == BEHIND
+        self.shed.load(Ordering::Relaxed) != NONE
     }
 
     /// What the sender of such a message is told: `store_unavailable`, with a time after which to say it again.
     #[must_use]
     pub fn shed(&self) -> Reject {
         self.messages.fetch_add(1, Ordering::Relaxed);
-        self.refusal("no messages of low priority")
+        self.refusal("more messages than it can carry")
     }
 
     fn refusal(&self, detail: &'static str) -> Reject {
@@ -233,14 +235,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_of_low_priority_is_turned_away_by_those_who_are_behind_or_by_all() {
+    fn what_is_turned_away_is_what_workers_have_too_much_of_or_at_least_what_is_of_low_priority() {
         let overload = Overload::default();
-        for (shed, on_time, behind) in
-            [(Shed::None, false, false), (Shed::Behind, false, true), (Shed::All, true, true)]
-        {
+        let paces = [Sheds::Nothing, Sheds::Low, Sheds::All];
+        for (shed, all) in [
+            (Shed::None, [Sheds::Nothing; 3]),
+            (Shed::Behind, paces),
+            (Shed::All, [Sheds::Low, Sheds::Low, Sheds::All]),
+        ] {
             overload.shed.store(shed as u8, Ordering::Relaxed);
-            assert_eq!((overload.sheds(|| false), overload.sheds(|| true)), (on_time, behind), "{shed:?}");
-            assert_eq!(overload.asks_workers(), shed == Shed::Behind);
+            assert_eq!(paces.map(|pace| overload.sheds(|| pace)), all, "{shed:?}");
+            assert_eq!(overload.asks_workers(), shed != Shed::None);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a message has to pass, in this order: size · flow · decode · csrf · role · rate · schema ·
-//! signatures · sanitise → score. On an overloaded node what is of low priority is turned away behind decode, where its
-//! type is known.
+//! signatures · sanitise → score. What an overloaded node turns away goes no further than decode, where
+//! its type is known.
 //!
 //! One list of plain functions ([`stages`]): no `await`, no clock, no I/O. What is decided here is decided from the
 //! compiled [`Policy`], the connection's own [`ConnState`], and the arguments. The cheapest refusals come first, and
@@ -148,14 +148,26 @@ pub struct Arrival {
     pub now: Now,
     /// Which time.
     pub pass: Pass,
-    /// The node is overloaded: messages of types with low priority go no further than their type is known.
-    pub sheds: bool,
+    /// What goes no further than its type is known, because the node is overloaded.
+    pub sheds: Sheds,
+}
+
+/// Which messages an overloaded node turns away. Those that the gateway answers itself never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Sheds {
+    /// None.
+    #[default]
+    Nothing,
+    /// Those of types with low priority.
+    Low,
+    /// Those of all types of the application.
+    All,
 }
 
 impl From<Now> for Arrival {
     /// The first time, at a node that carries everything.
     fn from(now: Now) -> Self {
-        Self { now, pass: Pass::First, sheds: false }
+        Self { now, pass: Pass::First, sheds: Sheds::Nothing }
     }
 }
 
@@ -201,8 +213,8 @@ pub enum Verdict<'m> {
     /// Nothing is known here of a limit that the fleet shares: whoever holds the connection asks, and puts the same frame
     /// through again. What the message had taken of other limits was given back, but for the connection's own flow.
     Park(rate::Key),
-    /// The node is overloaded and its type is of low priority: nothing but that was looked at, and nothing counts against
-    /// the connection.
+    /// The node is overloaded and turns its type away: nothing but that was looked at, and nothing counts against the
+    /// connection.
     Shed {
         /// The `id` to answer.
         id: Option<std::borrow::Cow<'m, str>>,

@@ -17,7 +17,7 @@ use super::rate::{Allowance, NamedRule};
 use super::schema::Schemas;
 use super::score::Thresholds;
 use super::signature::book::Book;
-use super::{REFUSALS_PER_MINUTE, csrf, flow, rate};
+use super::{REFUSALS_PER_MINUTE, Sheds, csrf, flow, rate};
 use crate::route::condition::Condition;
 use crate::route::rooms::RoomBook;
 
@@ -81,9 +81,13 @@ pub struct TypePolicy {
 }
 
 impl TypePolicy {
-    /// Whether it is the first that an overloaded node turns away.
-    pub(super) fn is_low(&self) -> bool {
-        matches!(&self.body, Body::Application(rule) if rule.low_priority)
+    /// Whether it is among what an overloaded node turns away.
+    pub(super) fn is_shed(&self, sheds: Sheds) -> bool {
+        match (sheds, &self.body) {
+            (Sheds::Nothing, _) | (_, Body::Builtin(_)) => false,
+            (Sheds::Low, Body::Application(rule)) => rule.low_priority,
+            (Sheds::All, Body::Application(_)) => true,
+        }
     }
 }
 

@@ -78,7 +78,7 @@ pub enum Halt {
     Hard(Reject),
     /// A limit that more nodes share has to be asked.
     Park(Key),
-    /// The node is overloaded, and its type of low priority.
+    /// The node is overloaded, and turns its type away.
     Shed,
 }
 
@@ -153,7 +153,7 @@ pub(super) fn run<'m>(
         Stopped { stage: Stage::Decode, halt: Halt::Hard(over.err().unwrap_or(reject)), id }
     })?;
     let kind = policy.kind(&decoded.message.kind);
-    if sheds && kind.is_some_and(TypePolicy::is_low) {
+    if kind.is_some_and(|kind| kind.is_shed(sheds)) {
         return Err(Stopped { stage: Stage::Decode, halt: Halt::Shed, id: decoded.message.id });
     }
     let dry = kind.map_or(policy.dry, |kind| kind.dry);

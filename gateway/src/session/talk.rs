@@ -187,8 +187,7 @@ impl Session {
         let subject = self.identity.subject();
         let limits = self.identity.limits.as_deref();
         let who = Who { subject, issuer: self.identity.issuer, address: self.client, limits };
-        let arrival =
-            Arrival { now: now(turn), pass, sheds: node.overload.sheds(|| worker.pace.is_behind(turn.nanos)) };
+        let arrival = Arrival { now: now(turn), pass, sheds: node.overload.sheds(|| worker.pace.sheds(turn.nanos)) };
         let checked = pipeline::check_on(&rules.policy, &mut self.state, &who, frame, arrival, &mut scratch);
         if let Verdict::Park(key) = checked.verdict {
             // what waits is looked at again, and then noted

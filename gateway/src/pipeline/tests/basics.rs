@@ -230,12 +230,12 @@ proptest! {
 }
 
 #[test]
-fn an_overloaded_node_looks_at_nothing_of_a_message_of_low_priority_but_its_type() {
+fn an_overloaded_node_looks_at_nothing_of_what_it_turns_away_but_its_type() {
     let bulk = "[message.bulk]\nroles = [\"writer\"]\nroute = \"room\"\npriority = \"low\"\n";
     let mut bench = Bench::with(&format!("{bulk}[limit.message]\nrate = \"100/s\"\nburst = 100\n"));
     let low = r#"{"type":"bulk","to":{"room":"r"},"payload":{"text":"<script>"},"id":"b-1"}"#;
     assert_eq!(bench.code(low), Code::CsrfInvalid, "it is looked at while there is time");
-    bench.sheds = true;
+    bench.sheds = Sheds::Low;
     let Checked { verdict, notes } = bench.check(Frame::Text(low));
     assert!(matches!(&verdict, Verdict::Shed { id: Some(id) } if id == "b-1") && notes.is_empty(), "{verdict:?}");
     for _ in 0..=REFUSALS_PER_MINUTE {
@@ -245,4 +245,10 @@ fn an_overloaded_node_looks_at_nothing_of_a_message_of_low_priority_but_its_type
     assert_eq!(bench.code(&low[..40]), Code::Malformed, "its type is not known");
     let oversized = format!("{low}{}", " ".repeat(70_000));
     assert_eq!(bench.code(&oversized), Code::TooLarge);
+    bench.sheds = Sheds::All;
+    for text in [low, CHAT] {
+        assert!(matches!(bench.check(Frame::Text(text)).verdict, Verdict::Shed { .. }), "{text}");
+    }
+    let join = r#"{"type":"join","to":{"room":"r"},"csrfToken":"TOKEN"}"#;
+    assert!(bench.text(join).is_ok() && bench.text(r#"{"type":"health-check"}"#).is_ok(), "the gateway's own");
 }

@@ -88,7 +88,7 @@ struct Bench {
     token: String,
     now: Now,
     /// The node is overloaded.
-    sheds: bool,
+    sheds: Sheds,
     scratch: Scratch,
     user: UserId,
     tenant: Option<TenantId>,
@@ -116,7 +116,7 @@ impl Bench {
             state,
             token,
             now,
-            sheds: false,
+            sheds: Sheds::Nothing,
             scratch: Scratch::default(),
             user: UserId::parse("ada").unwrap(),
             tenant: None,
