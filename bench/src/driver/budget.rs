@@ -51,7 +51,7 @@ impl fmt::Display for Budget {
 }
 
 /// What the project set out to reach, in the order in which it is told: a finding's id, and what it is.
-pub const PROMISES: [(&str, &str); 25] = [
+pub const PROMISES: [(&str, &str); 33] = [
     ("idle.rss", "idle authenticated session, bytes, whole gateway, defaults on (aim 2,560)"),
     ("idle-tls.rss", "the same over TLS"),
     ("echo.w1.ratio", "300-byte chat message, whole path / raw echo, CPU, window 1"),
@@ -77,6 +77,14 @@ pub const PROMISES: [(&str, &str); 25] = [
     ("policy.quiet.calls", "policy calls per message, 1,000 users at 0.2 messages/s"),
     ("fanout.growth", "CPU per delivery, largest room / 1,000 members"),
     ("idle.growth", "memory per session, most sessions / fewest"),
+    ("overload.goodput", "acknowledged at three times the capacity / at capacity, three quarters of low priority"),
+    ("overload-flat.goodput", "the same, nothing of low priority"),
+    ("overload.recovery", "seconds until an overloaded node answers as before"),
+    ("hostile.p99_ratio", "p99 of 2,000 healthy beside 5,000 slow handshakes and 2,000 slow readers / quiet"),
+    ("churn.rss_growth", "growth of resident memory by a second 100,000 connections, %"),
+    ("storm.back", "seconds until all who lost their node are back"),
+    ("storm.p99_ratio", "p99 of the healthy beside that storm / quiet"),
+    ("storm.missing", "clients that did not come back"),
 ];
 
 /// What may wait for clients in the overload play, MiB: its `overload.queues`.

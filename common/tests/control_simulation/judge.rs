@@ -86,17 +86,19 @@ fn knew(issued: &Issued, other: &Issued) -> bool {
     issued.knew.iter().any(|known| *known == other.number)
 }
 
-/// What two words are about that were issued at once, as far as the servers' clocks can tell, by processes of which neither
-/// knew the other's: a log was lost between them. Which of them counts is the log's to say, and whoever was told both,
-/// one of them before the loss, may keep the other until it ends.
-pub fn contested(store: &Store, told: &BTreeSet<usize>, apart: u64) -> BTreeSet<Subject> {
+/// What two words are about of which neither's issuer knew the other, because a log was lost between them, and that were
+/// issued at once, as far as the servers' clocks can tell, or of which the newer is over. Which of them counts is the log's
+/// to say; whoever was told the newer one before the loss goes by that one until it starts again.
+pub fn contested(store: &Store, told: &BTreeSet<usize>, apart: u64, now: UnixMs) -> BTreeSet<Subject> {
     let mut contested = BTreeSet::new();
     let told: Vec<&Issued> = told.iter().map(|number| &store.issued[*number]).collect();
     for (at, one) in told.iter().enumerate() {
         for other in &told[..at] {
-            let at_once = one.stamp.0.abs_diff(other.stamp.0) <= apart && !knew(one, other) && !knew(other, one);
+            let newer = if rank(one) > rank(other) { one } else { other };
+            let close = one.stamp.0.abs_diff(other.stamp.0) <= apart || until(&newer.entry) <= now.0;
+            let strangers = close && !knew(one, other) && !knew(other, one);
             let about = subjects(&other.entry);
-            contested.extend(subjects(&one.entry).into_iter().filter(|subject| at_once && about.contains(subject)));
+            contested.extend(subjects(&one.entry).into_iter().filter(|subject| strangers && about.contains(subject)));
         }
     }
     contested

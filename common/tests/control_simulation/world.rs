@@ -333,7 +333,7 @@ impl World {
             let told = asks.all();
             let (in_force, kicks) = (judge::in_force(&told, now), judge::kicks(&told));
             let live = judge::in_force(&node.sink.all(), now);
-            let contested = judge::contested(&self.shared.lock().unwrap(), &node.sink.numbers(), 2 * SKEW);
+            let contested = judge::contested(&self.shared.lock().unwrap(), &node.sink.numbers(), 2 * SKEW, now);
             let differs = |subject: &judge::Subject| live.get(subject) != in_force.get(subject);
             if live.keys().chain(in_force.keys()).any(|subject| differs(subject) && !contested.contains(subject)) {
                 return Err(format!("node {} acts on {live:#?} and knows {in_force:#?}", node.number));
