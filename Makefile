@@ -22,7 +22,7 @@ run: ## a gateway to try out, with a demo page (unoptimised build: for looking, 
 test: ## everything that decides whether a change is good: format, lints, tests, protocol suite, browser
 	scripts/test.sh
 
-bench: bench-build ## the measured figures beside their budgets, into out/bench.md (release build; below ten minutes after it)
+bench: bench-build ## the measured figures beside their budgets, into out/bench.md (release build; some ten minutes after it)
 	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl $(PEERS) $(BENCH)
 	@echo "see $(OUT)/bench.md"
 

@@ -1,4 +1,4 @@
-//! What is played in which size. On a quiet machine `Standard` takes some nine minutes,
+//! What is played in which size. On a quiet machine `Standard` takes some ten minutes,
 //! `Quick` four, `Full` an hour.
 
 use super::What;
@@ -148,7 +148,7 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
         ))],
         What::Hostile => hostile(depth),
         What::Relay => {
-            let (rounds, seconds) = (depth.pick("3", "9", "21"), depth.pick("0.7", "1.2", "4"));
+            let (rounds, seconds) = (depth.pick("3", "7", "21"), depth.pick("0.7", "1.2", "4"));
             let members = depth.pick("1,400", "1,400", "1,100,1000");
             let words = words(&format!("relay --rounds {rounds} --seconds {seconds} --members {members}"));
             vec![Play::Fleet { words, nodes: 2, profile: Profile::default() }]
@@ -291,8 +291,8 @@ fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
     );
     let spread = titled(&spread, &format!("1,000 users, 2 messages/s each, {store} store, policies {level}"));
     let handshake = words(&format!("handshake --count {count} --id {id}.handshakes"));
-    // what users who say little cost is of interest where a store is asked
-    let users = store == "redis" && (level != "defaults" || depth == Depth::Full);
+    // what users who say little cost is of interest where a store is asked, and takes long
+    let users = store == "redis" && depth == Depth::Full;
     if users { vec![words(&echo), spread, handshake] } else { vec![words(&echo), handshake] }
 }
 
@@ -300,11 +300,11 @@ fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
 fn shared_limits(depth: Depth) -> [Play; 2] {
     let saturated = format!(
         "load --sessions 300 --room-size 1 --one-user --rate 400 --warm-up 4 --seconds {} --id policy.saturated",
-        depth.pick("3", "6", "30")
+        depth.pick("3", "5", "30")
     );
     let quiet = format!(
         "load --sessions 1000 --room-size 1 --rate 200 --warm-up 4 --seconds {} --id policy.quiet",
-        depth.pick("3", "8", "60")
+        depth.pick("3", "6", "60")
     );
     [
         Play::Fleet {
@@ -328,8 +328,8 @@ fn overload(depth: Depth) -> Vec<Play> {
         Play::Alone { words: titled(&text, what), profile: policies(Policies::Overload), peers: Peers::None }
     };
     vec![
-        play(depth.pick("10", "15", "60"), "", "three times its capacity"),
-        play(depth.pick("6", "8", "60"), "--low 0 --id overload-flat", "the same, nothing of low priority"),
+        play(depth.pick("10", "12", "60"), "", "three times its capacity"),
+        play(depth.pick("6", "6", "60"), "--low 0 --id overload-flat", "the same, nothing of low priority"),
     ]
 }
 
