@@ -59,6 +59,7 @@ figures() {
 need_redis || exit 1
 figures storm 600 storm
 figures hostile 600 hostile
+figures overload 600 overload
 proof limits 2400 portcullis-common limit_simulation no_schedule
 proof order 1200 portcullis-tests fleet_proofs order::
 proof cap 1200 portcullis-tests fleet_proofs cap::

@@ -7,8 +7,6 @@
     reason = "a failed expectation is a failed test"
 )]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
 use portcullis_tests::blocking::{Knock, Raw};
 use portcullis_tests::fleet::{lives, says_when};
 use portcullis_tests::gateway::{Gateway, Setup};
@@ -89,73 +87,4 @@ fn the_largest_queues_are_closed_and_small_ones_stay() {
     });
     assert!((closed - 1.0).abs() < f64::EPSILON && lives(&mut ada), "{closed}");
     wait::until("the ladder to be left", || (step(&gateway) == 0).then_some(()));
-}
-
-/// Ends those who talk, also where the test fails.
-struct Over<'a>(&'a AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// What became of messages: refused, and carried after the first was refused.
-#[derive(Default)]
-struct Fate {
-    refused: AtomicU64,
-    carried: AtomicU64,
-}
-
-impl Fate {
-    /// Says twenty things at a time, costly ones and of low priority, until it is over.
-    fn talk(&self, mut raw: Raw, room: &str, over: &AtomicBool) {
-        raw.join(room);
-        let text = "<p>one <b>two</b> <a href='https://app.test/three'>three</a></p>".repeat(200);
-        let mut said = 0;
-        while !over.load(Ordering::Relaxed) {
-            for _ in 0..20 {
-                said += 1;
-                let id = format!("said-{said}");
-                assert!(raw.say(json!({"type": "bulk", "id": id, "to": {"room": room}, "payload": {"text": text}})));
-            }
-            for _ in 0..20 {
-                let answer = raw.message();
-                if answer["type"] == "error" {
-                    assert_eq!(answer["payload"]["code"], "store_unavailable", "{answer}");
-                    assert!(answer["payload"]["retryAfter"].is_u64(), "{answer}");
-                    self.refused.fetch_add(1, Ordering::Relaxed);
-                } else if self.refused.load(Ordering::Relaxed) > 0 {
-                    self.carried.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn workers_that_are_late_refuse_what_is_too_much_and_carry_the_rest() {
-    let bulk =
-        "[message.bulk]\nroles = [\"member\"]\nroute = \"room\"\necho = false\npriority = \"low\"\nhtml = [\"text\"]\n";
-    let limits = "[limit.bytes]\nrate = \"60MiB/s\"\nburst = \"60MiB\"\n";
-    let gateway = Gateway::start(&Setup::default().toml(&format!("{bulk}{limits}")).set("overload.lag", "50ms"));
-    let mut ada = Raw::open(gateway.public, &tokens::good("ada"));
-    ada.join("quiet.ada");
-    let (over, fate) = (AtomicBool::new(false), Fate::default());
-    std::thread::scope(|scope| {
-        let _over = Over(&over);
-        for n in 0..8 {
-            let raw = Raw::open(gateway.public, &tokens::good(&format!("talker-{n}")));
-            let (over, fate) = (&over, &fate);
-            scope.spawn(move || fate.talk(raw, &format!("quiet.{n}"), over));
-        }
-        wait::until("some to be refused and others carried", || {
-            let seen = [&fate.refused, &fate.carried].map(|count| count.load(Ordering::Relaxed));
-            (step(&gateway) == 2 && seen.iter().all(|count| *count > 20)).then_some(())
-        });
-        assert!(lives(&mut ada), "what the gateway answers itself is never refused");
-    });
-    wait::until("the ladder to be left", || (step(&gateway) == 0).then_some(()));
-    let answer = ada.ask(json!({"type": "bulk", "to": {"room": "quiet.ada"}, "payload": {"text": "<b>hi</b>"}}));
-    assert_eq!(answer["type"], "ack", "{answer}");
 }
