@@ -143,6 +143,7 @@ fn stuffing_is_turned_away_before_any_signature_is_checked_and_nobody_else_is() 
                 break;
             }
             let (one, other) = three.attack(round + more);
+            assert!(lives(&mut inside), "who is in stays");
             (looked_at, away) = (looked_at + one, away + other);
         }
         over.store(true, Ordering::Relaxed);
