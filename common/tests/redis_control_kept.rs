@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "test code")]
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use portcullis_common::ids::UserId;
@@ -156,6 +157,18 @@ async fn a_store_that_forgot_its_snapshot_gets_everything_back_and_what_was_lift
     assert_eq!((first.told(), second.told()), (301, 301), "nobody is told twice");
 }
 
+/// Waits until the copy in a file bans those and nobody else.
+async fn copied(file: &Path, names: &BTreeSet<String>) {
+    let reader = trust("reader", OURS);
+    until("the copy", || {
+        let (copy, _) = ControlCopy::open(file.to_owned(), &RedisOptions::new([7; 32]), &reader);
+        let told = Banned::default();
+        copy.tell(&reader, &told);
+        told.names() == *names
+    })
+    .await;
+}
+
 /// Somebody who may write to the store, and knows no key, puts a snapshot of theirs there.
 async fn make_up_a_snapshot(server: &RedisServer) -> &'static str {
     let pointer = key(server, "control-snapshot").await;
@@ -216,14 +229,7 @@ async fn a_copy_on_disk_brings_bans_back_when_the_store_and_everybody_else_forgo
         append(&one, ban(who)).await;
     }
     append(&one, lift("bob")).await;
-    let before = trust("reader", OURS);
-    until("the copy", || {
-        let (copy, _) = ControlCopy::open(file.clone(), &RedisOptions::new([7; 32]), &before);
-        let told = Banned::default();
-        copy.tell(&before, &told);
-        told.names() == names(["ada".to_owned(), "eve".to_owned()])
-    })
-    .await;
+    copied(&file, &names(["ada".to_owned(), "eve".to_owned()])).await;
     drop(one);
     server.restart();
     let again = Process::start_as(&server, "one", OURS, Some(&file)).await;
@@ -253,14 +259,7 @@ async fn a_copy_of_the_log_whose_snapshot_somebody_replaced_brings_bans_back_onc
     let one = Process::start_as(&server, "one", OURS, Some(&file)).await;
     ban_all(&one, 0..300).await;
     snapshot_of(&server, 256).await;
-    let before = trust("reader", OURS);
-    until("the copy", || {
-        let (copy, _) = ControlCopy::open(file.clone(), &RedisOptions::new([7; 32]), &before);
-        let told = Banned::default();
-        copy.tell(&before, &told);
-        told.names() == numbered(0..300)
-    })
-    .await;
+    copied(&file, &numbered(0..300)).await;
     drop(one);
     make_up_a_snapshot(&server).await;
     // nobody is there who knows the whole log: who comes now refuses the snapshot, and believes nothing
