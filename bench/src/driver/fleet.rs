@@ -96,7 +96,7 @@ fn lose_a_node(
     lost.until("lost")?;
     std::thread::sleep(Duration::from_secs(1));
     well.tell("attack")?;
-    let ended = lost.finish(take);
+    lost.until("over")?;
     well.tell("end")?;
     // the healthy clients' figures are those of the attack scenario, under this one's name
     well.finish(&mut |finding: Finding| {
@@ -104,5 +104,6 @@ fn lose_a_node(
         let what = finding.what.replace("under attack", "beside the storm").replace("attack's", "storm's");
         take(Finding { id, what, ..finding });
     })?;
-    ended
+    lost.tell("end")?;
+    lost.finish(take)
 }

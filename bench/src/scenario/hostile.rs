@@ -41,6 +41,9 @@ const MOST_WAITED: f64 = 0.03;
 /// The largest p99 by which the generator itself may have been late in the quiet phase.
 const MOST_LATE_NS: u64 = 2_000_000;
 
+/// Seconds of the attack that are told apart; later ones count as the last.
+const COURSE: usize = 64;
+
 const PAUSE: u8 = 0;
 const QUIET: u8 = 1;
 const ATTACK: u8 = 2;
@@ -56,6 +59,9 @@ struct Rounds<'a> {
     sent: u64,
     phase: Arc<AtomicU8>,
     latency: [Histogram; 3],
+    /// Of the attack, second by second.
+    course: Vec<Histogram>,
+    attacked_at: Option<u64>,
     lateness: [Histogram; 3],
     /// First and last look of the quiet phase: the time, and how long the server had waited for a CPU by then.
     waited: Option<[(u64, u64); 2]>,
@@ -82,6 +88,18 @@ impl Rounds<'_> {
                 net.send(session.id, &self.frame);
             }
             self.sent += 1;
+        }
+    }
+
+    /// When in the attack it was slow.
+    fn note(&mut self, due: u64, took: u64) {
+        let second = due.saturating_sub(*self.attacked_at.get_or_insert(due)) / clock::seconds(1.0);
+        let second = usize::try_from(second).unwrap_or(usize::MAX).min(COURSE - 1);
+        if self.course.len() <= second {
+            self.course.resize_with(second + 1, Histogram::default);
+        }
+        if let Some(latency) = self.course.get_mut(second) {
+            latency.record(took);
         }
     }
 
@@ -113,8 +131,12 @@ impl Player for Rounds<'_> {
             return;
         }
         let Some((due, phase)) = self.due.get_mut(id).and_then(std::collections::VecDeque::pop_front) else { return };
+        let took = clock::now_ns().saturating_sub(due);
         if let Some(latency) = self.latency.get_mut(usize::from(phase)) {
-            latency.record(clock::now_ns().saturating_sub(due));
+            latency.record(took);
+        }
+        if phase == ATTACK {
+            self.note(due, took);
         }
     }
 
@@ -186,6 +208,8 @@ pub fn run(options: &Healthy) -> Outcome<()> {
         phase,
         latency: [Histogram::default(), Histogram::default(), Histogram::default()],
         lateness: [Histogram::default(), Histogram::default(), Histogram::default()],
+        course: Vec::new(),
+        attacked_at: None,
         waited: None,
         unanswered_at_end: 0,
         lost_sessions: 0,
@@ -207,7 +231,10 @@ fn report(options: &Healthy, rounds: &Rounds<'_>) -> Outcome<()> {
     let ratio = attack.quantile(0.99) as f64 / quiet.quantile(0.99).max(1) as f64;
     let waited = rounds.waited.map_or(0.0, |[(t0, w0), (t1, w1)]| (w1 - w0) as f64 / (t1 - t0).max(1) as f64);
     let [_, late_quiet, late_attack] = &rounds.lateness;
+    let course: Vec<[u64; 2]> =
+        rounds.course.iter().map(|second| [0.99, 1.0].map(|q| second.quantile(q) / 1_000)).collect();
     let detail = json!({
+        "course_p99_and_most_us": course,
         "clients": options.clients, "every_seconds": options.every, "quiet": quiet.summary(), "attack": attack.summary(),
         "generator_lateness": { "quiet": late_quiet.summary(), "attack": late_attack.summary() },
         "server_waited_for_cpu_when_quiet": waited, "unanswered": rounds.unanswered_at_end,

@@ -165,7 +165,9 @@ impl Player for Flight<'_> {
     }
 }
 
-/// Plays it: tells `up` when all clients stand, and `lost` when the last of them knows that its node is no more.
+/// Plays it: tells `up` when all clients stand, `lost` when the last of them knows that its node is no more, and `over`
+/// when there is nothing left to see; then waits for a line of its input, for thousands of sockets that close at once are
+/// no part of a storm.
 ///
 /// # Errors
 /// A session could not be brought up; Redis or the system did not answer.
@@ -215,6 +217,8 @@ pub fn run(options: &Storm) -> Outcome<()> {
     if let Some(fault) = flight.fault {
         return Err(fault.into());
     }
+    announce("over")?;
+    std::io::stdin().read_line(&mut String::new())?;
     report(&flight)
 }
 
