@@ -20,7 +20,6 @@ use crate::accept::io::Io;
 use crate::admit::address::{AddressTable, ConnectionCaps};
 use crate::admit::bans::BanTable;
 use crate::admit::kicks::KickTable;
-use crate::admit::reputation::Feeds;
 use crate::admit::reputation::hearsay::Hearsay;
 use crate::bus::NodeBus;
 use crate::control;
@@ -41,9 +40,15 @@ use crate::session::membership::Membership;
 use crate::session::orphans::Orphanage;
 use crate::session::registry::Registry;
 use crate::session::sweep::Sweep;
-use crate::store::{self, Opened};
+use crate::store::Opened;
 use crate::store_time::StoreTime;
 use crate::vitals::Vitals;
+
+/// What can keep a node from starting.
+mod start;
+
+pub use self::start::{StartError, check};
+use self::start::{compile, fitting};
 
 /// A worker whose sweep has not run for this long counts as dead.
 const WORKER_SILENCE: Duration = Duration::from_secs(5);
@@ -134,50 +139,6 @@ impl Drop for Debt {
     }
 }
 
-/// Why a node could not start: configuration problems with their key paths, or a fault.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Found when rules were compiled: path and sentence.
-    #[error("{}", lines(.0))]
-    Config(Vec<(String, String)>),
-    /// The machine's: ports, descriptors.
-    #[error("{0}: {1}")]
-    Io(String, #[source] std::io::Error),
-    /// The store's.
-    #[error("the store: {0}")]
-    Store(#[from] portcullis_common::store::StoreFault),
-    /// Another life of this node id is still alive.
-    #[error("node.id: another node with this id is alive")]
-    NodeIdTaken,
-}
-
-fn lines(problems: &[(String, String)]) -> String {
-    problems.iter().map(|(path, problem)| format!("{path}: {problem}")).collect::<Vec<_>>().join("\n")
-}
-
-/// Compiles every rule as a start would, and reads every file, without starting anything.
-///
-/// # Errors
-/// Every problem, with its key path.
-pub fn check(config: &Config) -> Result<(), StartError> {
-    let clock: Arc<dyn Clock> = Arc::new(portcullis_common::clock::SystemClock::default());
-    compile(&Arc::new(config.clone()), &clock, Arc::new(Buckets::default()))?;
-    match config.store.url {
-        StoreUrl::Memory => Ok(()),
-        StoreUrl::Redis(ref url) => store::check(config, url),
-    }
-}
-
-/// As many connections as are wanted, or fewer where the descriptor limit asks for it.
-fn fitting(wanted: usize) -> Result<usize, StartError> {
-    let fits = crate::accept::listener::fit_descriptors(wanted)
-        .map_err(|e| StartError::Io("the descriptor limit".to_owned(), e))?;
-    if fits < wanted {
-        tracing::warn!(event = "descriptors", wanted, max_connections = fits);
-    }
-    Ok(fits)
-}
-
 /// Asks the store for its time now and then, until the node ends.
 async fn keep_time(node: Weak<Node>) {
     loop {
@@ -191,11 +152,6 @@ async fn keep_time(node: Weak<Node>) {
             node.store_time.learn(theirs, node.clock.wall());
         }
     }
-}
-
-fn compile(config: &Arc<Config>, clock: &Arc<dyn Clock>, shared: Arc<dyn Allowance>) -> Result<Rules, StartError> {
-    let feeds = Feeds::load(config, None, clock.wall());
-    Rules::compile(Arc::clone(config), clock, shared, 1, feeds).map_err(StartError::Config)
 }
 
 /// Where limits that connections share are counted: in a store of this process's own nobody else counts.

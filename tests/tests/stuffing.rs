@@ -27,6 +27,13 @@ const ACCOUNTS: usize = 10;
 /// Valid logins meanwhile.
 const LOGINS: usize = 500;
 
+/// What one node alone does against an address is out of reach: only the judgement of all refused logins is left.
+fn without_limits(setup: Setup) -> Setup {
+    let limits = [("connect", "rate", "100000/min"), ("connect", "burst", "100000")];
+    let limits = limits.into_iter().chain([("login", "rate", "100000/min"), ("login", "burst", "100000")]);
+    limits.fold(setup, |setup, (limit, field, value)| setup.set(&format!("limit.{limit}.{field}"), value))
+}
+
 struct Three {
     fleet: Fleet,
     c: Gateway,
@@ -34,13 +41,8 @@ struct Three {
 }
 
 impl Three {
-    /// What one node alone does against an address is out of reach: only the fleet's judgement is left.
     fn start(change: impl FnOnce(Setup) -> Setup) -> Self {
-        let fleet = Fleet::start(|setup| {
-            let setup = setup.toml(&operators()).set("limit.connect.rate", "100000/min");
-            let setup = setup.set("limit.connect.burst", "100000").set("limit.login.rate", "100000/min");
-            change(setup.set("limit.login.burst", "100000"))
-        });
+        let fleet = Fleet::start(|setup| change(without_limits(setup.toml(&operators()))));
         let (c, coordinator) = (fleet.node("gw-c"), fleet.coordinator("co-1"));
         wait::until("the coordinator to lead", || coordinator.term());
         Self { fleet, c, coordinator }
@@ -51,7 +53,7 @@ impl Three {
     }
 
     fn login(&self, from: Ipv4Addr, node: usize, token: &str) -> Result<Raw, Refusal> {
-        Knock::on(dial(from, self.node(node).public, 4_096), token, None).answer()
+        login(from, self.node(node), token)
     }
 
     /// One try from each address, by several at once: how many were looked at, and how many turned away at the door.
@@ -82,6 +84,10 @@ impl Three {
     fn turned_away(&self) -> f64 {
         (0..3).map(|n| self.node(n).metric("portcullis_turned_away_total")).sum()
     }
+}
+
+fn login(from: Ipv4Addr, node: &Gateway, token: &str) -> Result<Raw, Refusal> {
+    Knock::on(dial(from, node.public, 4_096), token, None).answer()
 }
 
 fn attacker(n: usize) -> Ipv4Addr {
@@ -194,4 +200,24 @@ fn a_dry_run_finds_the_same_and_lets_them_in() {
     });
     assert!(found.iter().sum::<f64>() > 20.0);
     assert_eq!((three.turned_away(), three.attack(round).1), (0.0, 0));
+}
+
+#[test]
+fn a_gateway_without_a_fleet_judges_refused_logins_by_itself() {
+    let node = Gateway::start(&without_limits(Setup::builtin()));
+    let mut inside = login(attacker(0), &node, &tokens::good("resident")).unwrap();
+    let mut account = 0;
+    let away = wait::until("the door to be shut", || {
+        account += 1;
+        let refusal = login(attacker(0), &node, &forged(account)).expect_err("forged");
+        (refusal.code() == "restricted").then_some(refusal)
+    });
+    assert_eq!(away.status, 403);
+    assert!(away.head.to_ascii_lowercase().contains("retry-after:"), "{}", away.head);
+    assert!(login(attacker(0), &node, &tokens::good("newcomer")).is_err(), "nobody new, whatever they bring");
+    assert!(lives(&mut inside), "who is in stays");
+    login(home(1), &node, &tokens::good("u1")).expect("nobody else was meant");
+    assert!(node.metric("portcullis_turned_away_total") >= 2.0);
+    let found = node.events().into_iter().filter(|event| event["event"] == "stuffing_found").collect::<Vec<_>>();
+    assert!(!found.is_empty() && found.iter().all(|event| event["network"] == "127.66.0.10/32"), "{found:?}");
 }

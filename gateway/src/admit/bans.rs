@@ -30,10 +30,14 @@ pub const ENTRIES: usize = 200_000;
 /// Entries of one kind.
 mod kind;
 
+/// What is told of entries in force.
+mod listed;
+
 /// Lists, page by page.
 mod pages;
 
 use self::kind::{Entry, Kind, NEVER};
+pub use self::listed::{Listed, Restriction};
 use self::pages::Pages;
 
 /// The table's contents.
@@ -296,49 +300,6 @@ impl BanTable {
 impl ControlSink for BanTable {
     fn apply(&self, logged: &Logged) {
         Self::apply(self, logged);
-    }
-}
-
-/// A restriction in force.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restriction {
-    /// Until when (the store's time).
-    pub until: UnixMs,
-    /// Live sessions end.
-    pub close: bool,
-    /// Why.
-    pub reason: Option<Arc<str>>,
-}
-
-impl Restriction {
-    fn of(entry: &Entry) -> Self {
-        Self { until: entry.until, close: entry.close, reason: entry.reason.clone() }
-    }
-
-    fn and(self, other: Self) -> Self {
-        let close = self.close || other.close;
-        let longer = if other.until > self.until { other } else { self };
-        Self { close, ..longer }
-    }
-}
-
-/// A ban in force, for those who ask.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    /// Who is banned.
-    pub target: Target,
-    /// Until when; `None`: until lifted.
-    pub until: Option<UnixMs>,
-    /// Since when.
-    pub since: UnixMs,
-    /// What was said when it was made.
-    pub reason: Option<Arc<str>>,
-}
-
-impl Listed {
-    fn of(target: Target, entry: &Entry) -> Self {
-        let until = (entry.until != NEVER).then_some(entry.until);
-        Self { target, until, since: entry.stamp.0, reason: entry.reason.clone() }
     }
 }
 
