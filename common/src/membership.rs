@@ -2,8 +2,10 @@
 //! answered.
 //!
 //! A life is gone when it was absent from every poll over [`PROOF`], at least [`POLLS`] of them in a row, each of which
-//! the store answered. A store that pauses lets leases run out that nobody could renew; so after a silence that may have
-//! cost a lease, absences count only from [`SETTLE`] on, when every node that lives has had time for a new lease.
+//! the store answered. Absences count from when the lease that was seen last would have run out: a store that forgets
+//! leases, or goes back behind them, ends nobody's right to act in their name. A store that pauses lets leases run out that
+//! nobody could renew; so after a silence that may have cost a lease, absences count only from [`SETTLE`] on, when every
+//! node that lives has had time for a new lease.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,10 +52,18 @@ pub struct Change {
 }
 
 struct Absence {
+    /// When its lease would have run out, as it was seen last.
+    ends: Mono,
     since: Mono,
     /// Answered polls in a row without it, since `since`.
     polls: u32,
     gone: bool,
+}
+
+impl Absence {
+    fn new(ends: Mono, since: Mono) -> Self {
+        Self { ends, since: since.max(ends), polls: 0, gone: false }
+    }
 }
 
 /// The view of one observer. Nothing in it is shared; a poll costs O(lives).
@@ -81,7 +91,8 @@ impl Membership {
         if silent || self.broken {
             self.forget_proofs(now, &mut changes);
         }
-        (self.broken, self.answered) = (false, Some(now));
+        self.broken = false;
+        let seen = self.answered.replace(now).unwrap_or(now);
         let alive: BTreeMap<Life, Duration> =
             members.iter().map(|m| ((m.node.clone(), m.epoch), m.remaining)).collect();
         let before = std::mem::replace(&mut self.alive, alive);
@@ -89,10 +100,11 @@ impl Membership {
             self.absent.remove(life);
             changes.push(Change { life: life.clone(), now: Standing::Joined });
         }
-        for life in before.into_keys().chain(lapsed.iter().cloned()) {
+        let before = before.into_iter().map(|(life, left)| (life, seen.after(left)));
+        for (life, ends) in before.chain(lapsed.iter().map(|life| (life.clone(), Mono(0)))) {
             if !self.alive.contains_key(&life) && !self.absent.contains_key(&life) && self.absent.len() < WATCHED {
                 changes.push(Change { life: life.clone(), now: Standing::Suspect });
-                self.absent.insert(life, Absence { since: now.max(self.settled), polls: 0, gone: false });
+                self.absent.insert(life, Absence::new(ends, now.max(self.settled)));
             }
         }
         self.judge(sent, now, &mut changes);
@@ -110,7 +122,7 @@ impl Membership {
             if absence.gone {
                 changes.push(Change { life: life.clone(), now: Standing::Suspect });
             }
-            *absence = Absence { since, polls: 0, gone: false };
+            *absence = Absence::new(absence.ends, since);
         }
     }
 
@@ -168,7 +180,8 @@ mod tests {
 
     fn member(name: &str, epoch: u128) -> Member {
         let (node, epoch) = life(name, epoch);
-        Member { node, epoch, remaining: Duration::from_secs(5) }
+        // it is over as soon as it is not seen any more
+        Member { node, epoch, remaining: Duration::ZERO }
     }
 
     /// A view that is polled twice a second, long after its start.
@@ -211,6 +224,21 @@ mod tests {
         assert_eq!(polled.view.gone(), [life("b", 1)]);
         polled.view.buried(&life("b", 1));
         assert!(polled.poll_for(6_000, &[a], &[]).is_empty(), "it is buried once");
+    }
+
+    #[test]
+    fn a_lease_that_the_store_forgot_counts_up_to_its_end() {
+        let forgotten = Member { remaining: Duration::from_secs(8), ..member("b", 1) };
+        let mut polled = Polled::new(&[forgotten]);
+        // half a second of it was over at the first poll without it
+        assert_eq!(polled.poll_for(12_000, &[], &[life("b", 1)]), [(11_000, life("b", 1))]);
+        // nor does a later life of the node, whose lease comes back with an old copy of the store, make it shorter
+        let forgotten = Member { remaining: Duration::from_secs(8), ..member("b", 2) };
+        let mut polled = Polled::new(&[forgotten]);
+        polled.poll_for(5_500, &[member("b", 1)], &[]);
+        assert!(polled.view.gone().is_empty());
+        let over = polled.poll_for(6_000, &[], &[]).into_iter().map(|(at, life)| (at + 5_500, life));
+        assert!(over.eq([(9_000, life("b", 1)), (11_000, life("b", 2))]));
     }
 
     #[test]

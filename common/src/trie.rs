@@ -291,6 +291,15 @@ impl NetworkSet {
     }
 }
 
+/// An address, or a network as in `10.0.0.0/8`; its host bits stay. `None` for anything else, and for leading zeros: what is
+/// ten to one reader of `010.0.0.1` is eight to another.
+#[must_use]
+pub fn parse_network(text: &str) -> Option<IpNet> {
+    let Some((address, length)) = text.split_once('/') else { return text.parse::<IpAddr>().ok().map(IpNet::from) };
+    let plain = length == "0" || !length.starts_with('0') && length.bytes().all(|byte| byte.is_ascii_digit());
+    IpNet::new(address.parse().ok()?, length.parse().ok().filter(|_| plain)?).ok()
+}
+
 /// Host bits zero, and a network of IPv4-mapped addresses as the IPv4 network that it is.
 #[must_use]
 pub fn canonical(network: IpNet) -> IpNet {
@@ -323,6 +332,21 @@ mod tests {
 
     fn net(text: &str) -> IpNet {
         text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_network_is_read_where_it_can_mean_but_one_thing() {
+        for good in
+            ["10.0.0.1", "10.0.0.0/8", "10.1.2.3/8", "0.0.0.0/0", "::/0", "2001:db8::/32", "::ffff:10.0.0.0/104"]
+        {
+            assert_eq!(parse_network(good).unwrap().to_string().trim_end_matches("/32"), good.trim_end_matches("/32"));
+        }
+        for bad in ["", "/", "10", "10.0.0.0/", "010.0.0.0/8", "09.0.0.0/8", "10.00.0.0", "10.0.0.0/08", "10.0.0.0/+8"]
+            .into_iter()
+            .chain(["10.0.0.0/00", "10.0.0.0/33", "::/129", "10.0.0.0/8/8", " 10.0.0.0/8", "fe80::1%1", "a.example/8"])
+        {
+            assert!(parse_network(bad).is_none(), "{bad}");
+        }
     }
 
     fn holders(set: &NetworkSet, ip: &str) -> Vec<String> {

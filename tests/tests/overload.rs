@@ -61,6 +61,24 @@ fn each_step_is_taken_and_taken_back_and_who_is_in_goes_on() {
 }
 
 #[test]
+fn a_dry_run_says_which_steps_it_would_take_and_takes_none() {
+    let rules = |dry| format!("[overload]\nmemory = \"1MiB\"\ndry_run = {dry}\n");
+    let gateway = Gateway::start(&setup(&rules(true)));
+    wait::until("the ladder to be climbed", || (step(&gateway) == 3).then_some(()));
+    let mut ada = Raw::open(gateway.public, &tokens::good("ada"));
+    ada.join("quiet.1");
+    assert_eq!(say(&mut ada, "chat")["type"], "ack");
+    let health = raw::get(gateway.private, "/health").json();
+    assert!(health["overload"]["dryRun"] == true && !health["degraded"].to_string().contains("overload"), "{health}");
+    let steps = ["step", "dry_run_step"].map(|name| gateway.metric(&format!("portcullis_overload_{name}")));
+    assert!(steps[0] < 0.5 && steps[1] > 2.5, "{steps:?}");
+    assert!(gateway.events().iter().any(|event| event["event"] == "overload_step" && event["dry_run"] == true));
+    gateway.rewrite(&setup(&rules(false)));
+    assert_eq!(gateway.reload()["lastReload"]["ok"], true);
+    wait::until("it to be meant", || (say(&mut ada, "chat")["payload"]["code"] == "store_unavailable").then_some(()));
+}
+
+#[test]
 fn the_largest_queues_are_closed_and_small_ones_stay() {
     let limits = "[limit.message]\nrate = \"100000/min\"\nburst = 100000\n[limit.bytes]\nrate = \"60MiB/s\"\nburst = \"60MiB\"\n";
     let setup = setup(&format!("{limits}[overload]\nqueues = \"1MiB\"\n[size]\noutbox = \"16MiB\"\n"));

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::model::OriginRule;
 use super::value::{line, text};
+use crate::trie::parse_network;
 
 /// `127.0.0.1:8080`, `[::1]:8080`
 pub(super) fn socket(value: &Value) -> Result<SocketAddr, String> {
@@ -16,9 +17,8 @@ pub(super) fn socket(value: &Value) -> Result<SocketAddr, String> {
 
 /// `10.0.0.0/8`, or one address.
 pub(super) fn network(value: &Value) -> Result<IpNet, String> {
-    let text = text(value)?;
-    let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-    let net = net.map_err(|_| "must be a network, as in \"10.0.0.0/8\", or an address")?;
+    let net = parse_network(text(value)?);
+    let net = net.ok_or("must be a network, as in \"10.0.0.0/8\", or an address")?;
     if net.prefix_len() == 0 {
         return Err("is every address there is: anybody could then claim to be anybody".into());
     }

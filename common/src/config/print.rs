@@ -110,6 +110,7 @@ impl Config {
         page.maybe("memory", self.overload.memory.map(|bytes| write_size(bytes as u64)));
         page.text("queues", write_size(self.overload.queues as u64));
         page.time("lag", self.overload.lag);
+        page.plain("dry_run", self.overload.dry_run);
         page.head("[bans]");
         page.maybe("file", self.bans.file.as_ref().map(|p| p.to_string_lossy()));
         self.feed.iter().for_each(|(name, rule)| feed(&mut page, name, rule));

@@ -1,13 +1,11 @@
 //! Lists as they are published. Their authors are nobody we know: every line is judged by itself, and what is wrong with
 //! it is counted, never guessed at.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::Score;
-use crate::trie::canonical;
+use crate::trie::{canonical, parse_network};
 
 /// Bytes of a line, at most; no list has longer ones.
 pub const LONGEST: usize = 4_096;
@@ -141,8 +139,7 @@ fn judge(line: &[u8], first: bool, format: Format, score: Score) -> Result<Line,
 }
 
 fn network(text: &str) -> Option<IpNet> {
-    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().or_else(address).map(canonical)
+    parse_network(text).map(canonical)
 }
 
 /// What is read of a line of DROP; its other members are for people.

@@ -140,6 +140,7 @@ impl Node {
 
     fn renewed(&self, sent: Mono) {
         let counted = if self.net().is(Fault::LeaseCountsFromTheAnswer) { self.mono() } else { sent };
+        self.net().say(|| format!("{} has its lease {}", self.id.as_str(), self.life.get()));
         self.fence.renewed(counted, self.mono());
     }
 

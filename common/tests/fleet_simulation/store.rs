@@ -180,6 +180,7 @@ impl Store {
         let lives = fleet
             .node(node)
             .is_some_and(|there| there.life.get() == epoch && there.fence.standing(there.mono()) == Standing::Held);
+        self.net.say(|| format!("{freed} slots of {node:?} {epoch} are reaped"));
         if freed > 0 && lives {
             self.net.wrong(|| format!("{freed} slots of {node:?} were reaped while it lives"));
         }

@@ -50,7 +50,12 @@ fn plainly(bytes: &[u8], read: &List) {
         let (ip, length) = entry.split_once('/').map_or((entry, None), |(ip, length)| (ip, Some(length)));
         let ip: IpAddr = ip.parse().ok()?;
         let most = if ip.is_ipv4() { 32 } else { 128 };
-        let length = length.map_or(Ok(most), str::parse).ok().filter(|length: &u8| *length <= most)?;
+        let length = length.map_or(Ok(most), |text| match text.parse::<u8>() {
+            // neither a sign nor a zero in front
+            Ok(length) if length <= most && length.to_string() == text => Ok(length),
+            _ => Err(()),
+        });
+        let length = length.ok()?;
         Some(canonical(IpNet::new(ip, length).ok()?))
     });
     assert_eq!(read.listed.iter().map(|listed| listed.network).collect::<Vec<_>>(), networks.collect::<Vec<_>>());

@@ -61,7 +61,7 @@ async fn health(node: Data<Node>) -> impl Responder {
         "fleet": node.vitals.report(),
         "rules": rules(&node),
         "limits": limits(&node),
-        "overload": node.overload.report(),
+        "overload": node.overload.report(node.rules.load().config.overload.dry_run),
         "bans": node.bans.len(),
         "bansLost": node.bans.lost(),
         "feeds": node.rules.load().feeds.report(node.clock.wall()),

@@ -13,20 +13,21 @@ pub struct OverloadStep {
     pub step: u8,
     /// Why.
     pub load: Load,
+    /// Or would, but for `overload.dry_run`.
+    pub dry_run: bool,
 }
 
 impl OverloadStep {
     /// Log and metric.
     pub fn emit(&self, metrics: &Metrics) {
-        let Self { before, step, load: Load { memory, queues, lag, turned_away, .. } } = *self;
-        metrics.overload.step.set(i64::from(step));
+        let Self { before, step, load: Load { memory, queues, lag, turned_away, .. }, dry_run } = *self;
         metrics.overload.steps.inc();
         if step > before {
-            tracing::error!(event = "overload_step", before, step, memory, queues, lag, turned_away);
+            tracing::error!(event = "overload_step", before, step, memory, queues, lag, turned_away, dry_run);
         } else {
-            tracing::warn!(event = "overload_step", before, step, memory, queues, lag, turned_away);
+            tracing::warn!(event = "overload_step", before, step, memory, queues, lag, turned_away, dry_run);
         }
-        metrics.tap.say(|| json!({"event": "overload_step", "before": before, "step": step}));
+        metrics.tap.say(|| json!({"event": "overload_step", "before": before, "step": step, "dryRun": dry_run}));
     }
 }
 

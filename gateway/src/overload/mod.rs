@@ -53,7 +53,10 @@ const SMALL: usize = 16 << 10;
 /// One a node.
 #[derive(Default)]
 pub struct Overload {
+    /// The one that is acted upon.
     step: AtomicU8,
+    /// The one that the load asks for: the same, but in a dry run.
+    asked: AtomicU8,
     /// [`Shed`] as a number.
     shed: AtomicU8,
     turned_away: AtomicU64,
@@ -104,13 +107,14 @@ impl Overload {
         Reject::new(Code::StoreUnavailable, detail).retry(RETRY)
     }
 
-    /// For `/health`.
+    /// For `/health`; `dry_run`: nothing of it is meant.
     #[must_use]
-    pub fn report(&self) -> Value {
+    pub fn report(&self, dry_run: bool) -> Value {
         let Load { memory, queues, lag, turned_away, .. } = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.asked.load(Ordering::Relaxed);
         let part = |part: f64| (part * 100.0).round() / 100.0;
         json!({
-            "step": self.step(), "memory": part(memory), "queues": part(queues), "lag": part(lag),
+            "step": asked, "dryRun": dry_run, "memory": part(memory), "queues": part(queues), "lag": part(lag),
             "turnedAwayPerSecond": turned_away.round(),
         })
     }
@@ -176,17 +180,22 @@ pub async fn run(node: Weak<Node>) {
             ladder = Ladder::default();
             Load::default()
         };
-        settle(&node, &mut ladder, load, now);
+        ladder.look(&load, now);
+        settle(&node, &ladder, load, rules.dry_run);
     }
 }
 
-fn settle(node: &Arc<Node>, ladder: &mut Ladder, load: Load, now: Mono) {
-    ladder.look(&load, now);
-    *node.overload.last.lock().unwrap_or_else(PoisonError::into_inner) = load;
-    node.overload.shed.store(ladder.shed() as u8, Ordering::Relaxed);
-    let before = node.overload.step.swap(ladder.step(), Ordering::Relaxed);
-    if before != ladder.step() {
-        OverloadStep { before, step: ladder.step(), load }.emit(&node.metrics);
+fn settle(node: &Arc<Node>, ladder: &Ladder, load: Load, dry_run: bool) {
+    let (overload, metrics, asked) = (&node.overload, &node.metrics.overload, ladder.step());
+    *overload.last.lock().unwrap_or_else(PoisonError::into_inner) = load;
+    let (step, shed, dry) = if dry_run { (0, Shed::None, asked) } else { (asked, ladder.shed(), 0) };
+    overload.shed.store(shed as u8, Ordering::Relaxed);
+    overload.step.store(step, Ordering::Relaxed);
+    metrics.step.set(i64::from(step));
+    metrics.dry_run_step.set(i64::from(dry));
+    let before = overload.asked.swap(asked, Ordering::Relaxed);
+    if before != asked {
+        OverloadStep { before, step: asked, load, dry_run }.emit(&node.metrics);
     }
 }
 

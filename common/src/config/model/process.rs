@@ -97,6 +97,8 @@ pub struct Overload {
     pub queues: usize,
     /// How late a worker's clock ticks (default 500 ms).
     pub lag: Duration,
+    /// It says which steps it would take, and takes none (default false).
+    pub dry_run: bool,
 }
 
 /// `[coordinator]`

@@ -1,14 +1,12 @@
 //! `[bans]`: who is refused by file, besides what operators ban.
 
-use std::net::IpAddr;
-
 use config::Value;
-use ipnet::IpNet;
 
 use super::super::file::Files;
 use super::super::model::Bans;
 use super::super::read::Section;
 use crate::ids::UserId;
+use crate::trie::parse_network;
 
 /// The most that one file may name.
 const MOST: usize = 50_000;
@@ -30,8 +28,8 @@ fn read(value: &Value, files: Files<'_>) -> Result<Bans, String> {
         if let Some(user) = entry.strip_prefix("user ") {
             bans.users.push(UserId::parse(user.trim()).map_err(|_| wrong("not a user id"))?);
         } else {
-            let network = entry.parse::<IpNet>().ok().or_else(|| entry.parse::<IpAddr>().ok().map(IpNet::from));
-            bans.networks.push(network.ok_or_else(|| wrong("neither an address, a network nor `user` and an id"))?);
+            bans.networks
+                .push(parse_network(entry).ok_or_else(|| wrong("neither an address, a network nor `user` and an id"))?);
         }
         if bans.users.len() + bans.networks.len() > MOST {
             return Err(format!("names a file with more than {MOST} entries"));

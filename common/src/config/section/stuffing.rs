@@ -1,7 +1,5 @@
 //! `[stuffing]`: when the fleet shuts its doors to addresses that try tokens of many people.
 
-use std::net::IpAddr;
-
 use config::Value;
 use ipnet::IpNet;
 
@@ -10,11 +8,10 @@ use super::super::read::Section;
 use super::super::unit::{duration, rate};
 use super::super::value::{boolean, integer, text};
 use super::{DAY, HOUR, once, secs};
+use crate::trie::parse_network;
 
 pub(super) fn network(value: &Value) -> Result<IpNet, String> {
-    let text = text(value)?;
-    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| "is neither an address nor a network".to_owned())
+    parse_network(text(value)?).ok_or_else(|| "is neither an address nor a network".to_owned())
 }
 
 pub(super) fn stuffing(mut s: Section<'_>) -> Stuffing {

@@ -108,6 +108,7 @@ enabled = false
 memory = "3MiB"
 queues = "5MiB"
 lag = "70ms"
+dry_run = true
 [stuffing]
 enabled = false
 dry_run = true

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use ipnet::IpNet;
 use portcullis_common::ids::{NodeId, SessionId, TypeName, UserId};
 use portcullis_common::store::control::Target;
+use portcullis_common::trie::parse_network;
 
 use super::End;
 use super::feed::FeedVerb;
@@ -296,11 +296,7 @@ impl Whom {
     pub fn target(&self) -> Result<Target, String> {
         let value = &self.value;
         Ok(match self.kind {
-            Kind::Ip => {
-                let address = || value.parse::<std::net::IpAddr>().map(IpNet::from).ok();
-                let network = value.parse::<IpNet>().ok().or_else(address);
-                Target::Network(network.ok_or("is neither an address nor a network")?)
-            }
+            Kind::Ip => Target::Network(parse_network(value).ok_or("is neither an address nor a network")?),
             Kind::User => Target::User(user(value)?),
             Kind::Session => Target::Session(session(value)?),
             Kind::Token => Target::Token(value.clone()),
