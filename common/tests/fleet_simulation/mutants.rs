@@ -31,13 +31,11 @@ pub enum Fault {
     NobodyReaps,
     /// A slot of a later generation is taken for that of the connection that is there.
     StraysAreKnownBySession,
-    /// A lease that the store forgot ended there and then.
-    ForgottenLeasesAreOver,
 }
 
 impl Fault {
     /// Every one, and a schedule that is known to catch it: where the search begins.
-    pub const ALL: [(Self, u64); 15] = [
+    pub const ALL: [(Self, u64); 14] = [
         (Self::ReleaseIgnoresTheHolder, 0),
         (Self::RenewalSetsTheLease, 1_151),
         (Self::LeaseCountsFromTheAnswer, 1_569),
@@ -52,6 +50,5 @@ impl Fault {
         (Self::EndedCanResume, 18),
         (Self::NobodyReaps, 5),
         (Self::StraysAreKnownBySession, 331),
-        (Self::ForgottenLeasesAreOver, 27_078),
     ];
 }

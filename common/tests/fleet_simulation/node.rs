@@ -233,10 +233,7 @@ impl Node {
                 let lives = |life: &Life| members.iter().any(|m| (&m.node, m.epoch) == (&life.0, life.1));
                 lapsed.into_iter().filter(|life| !lives(life)).collect()
             }
-            Ok((mut members, lapsed)) => {
-                if self.net().is(Fault::ForgottenLeasesAreOver) {
-                    members.iter_mut().for_each(|member| member.remaining = Duration::ZERO);
-                }
+            Ok((members, lapsed)) => {
                 let mut membership = self.membership.borrow_mut();
                 membership.answered(&members, &lapsed, sent, self.mono());
                 membership.gone()

@@ -28,7 +28,12 @@ pub fn msgpack(data: &[u8]) {
 
 fn settled(json: &str) {
     let judged: Value = serde_json::from_str(json).expect("JSON");
-    scan(json, Bounds::default(), &mut Scratch::default()).expect("within the bounds");
+    match scan(json, Bounds::default(), &mut Scratch::default()) {
+        Ok(_) => {}
+        // what a key says is for the scan alone to judge
+        Err(reject) if ["json: duplicate key", "json: forbidden key"].contains(&&*reject.detail) => return,
+        Err(reject) => panic!("not within the bounds: {reject:?}"),
+    }
     let (mut packed, mut again) = (Vec::new(), String::new());
     from_json(json, Bounds::default(), &mut packed).expect("can be packed");
     to_json(&packed, Bounds::default(), 2 * json.len() + MOST, &mut again).expect("can be unpacked");

@@ -123,6 +123,12 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
         let request =
             Acquire { user: user.clone(), holder: holder.clone(), cap: rules.max_per_user, on_limit: OnLimit::Reject };
         let answer = async {
+            // in a new era the slot is claimed as it was first: two calls that name different lives, in any order, could leave it
+            // to the one that is over
+            let entry = node.registry.get(holder.sid);
+            if entry.is_none_or(|entry| entry.era != node.stores.eras.current().map(|view| view.era)) {
+                return Err(StoreFault::Era);
+            }
             let held = matches!(node.stores.ledger.reassert(request).await?, Acquired::Held { .. });
             if held {
                 say_again(&node, token, rooms, occupant, holder).await?;

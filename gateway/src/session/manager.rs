@@ -420,8 +420,9 @@ impl Estate {
                 }
             }
         }
-        let epoch = self.life.epoch();
-        tell(&self.registry.select(REASSERT, |e| e.holder.epoch != epoch), &Stop::Reassert(epoch));
+        let (epoch, era) = (self.life.epoch(), self.stores.eras.current().map(|view| view.era));
+        let earlier = |entry: &SessionEntry| entry.holder.epoch != epoch && entry.era == era;
+        tell(&self.registry.select(REASSERT, earlier), &Stop::Reassert(epoch));
     }
 }
 

@@ -16,10 +16,11 @@ use crate::net::now;
 
 impl Node {
     pub(super) fn reassert_all(self: &Rc<Self>) {
-        let epoch = self.life.get();
+        let (epoch, era) = (self.life.get(), self.store.stores.eras.current().map(|view| view.era));
         let mut named = Vec::new();
         for session in self.sessions.borrow_mut().values_mut() {
-            if session.holder.epoch != epoch && !session.renaming {
+            // in a new era the slot is claimed as it was first
+            if session.holder.epoch != epoch && session.era == era && !session.renaming {
                 session.renaming = true;
                 named.push(session.clone());
             }

@@ -13,6 +13,8 @@ use super::{Fate, Node, Session};
 use crate::mutants::Fault;
 use crate::net::{Token, now};
 
+/// What was withdrawn and never answered is withdrawn once more: on another connection it may have been overtaken.
+const OVERTAKEN: u64 = 5_000;
 /// Waits before further tries to give something back.
 const RETRIES: [u64; 6] = [1_000, 2_000, 4_000, 8_000, 16_000, 30_000];
 
@@ -87,6 +89,12 @@ impl Node {
                 Ok(_) if tries == 0 && self.free_dead(&user).await => tries = 1,
                 Ok(_) => return None,
                 Err(_) => {
+                    let (node, who, whose) = (Rc::clone(self), user.clone(), holder.clone());
+                    self.spawn(async move {
+                        node.sleep(OVERTAKEN).await;
+                        // once
+                        let _ = node.call(move |store| store.withdraw(&who, &whose)).await;
+                    });
                     self.give_back(user, holder, Fate::Withdraw);
                     return None;
                 }
