@@ -38,8 +38,8 @@ impl Fault {
     pub const ALL: [(Self, u64); 14] = [
         (Self::ReleaseIgnoresTheHolder, 0),
         (Self::RenewalSetsTheLease, 1_151),
-        (Self::LeaseCountsFromTheAnswer, 1_569),
-        (Self::FenceOff, 526),
+        (Self::LeaseCountsFromTheAnswer, 5_394),
+        (Self::FenceOff, 6_501),
         (Self::EraIgnored, 62),
         (Self::NobodyIsNamed, 34),
         (Self::ClaimsAreSkipped, 12),

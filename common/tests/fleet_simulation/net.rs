@@ -105,7 +105,7 @@ impl Net {
         self.record.borrow_mut().wrong.get_or_insert_with(|| format!("at {now} ms: {}", what()));
     }
 
-    fn is_cut(&self, node: usize) -> bool {
+    pub fn is_cut(&self, node: usize) -> bool {
         self.cut.borrow()[node] > self.machine.now()
     }
 

@@ -113,6 +113,11 @@ impl Node {
         !self.net().is(Fault::FenceOff) && self.fence.cuts(generation, self.mono())
     }
 
+    /// Whether its lease has run out by its own count.
+    pub fn has_lapsed(&self) -> bool {
+        self.fence.standing(self.mono()) != Standing::Held
+    }
+
     /// Whether every session has a slot in this life and era, as far as the node can know.
     pub fn is_settled(&self) -> bool {
         let current = self.store.stores.eras.current().map(|view| view.era);

@@ -34,6 +34,7 @@ const LIST: &[(Stage, Check)] = &[
     (Stage::Schema, schema::check),
     (Stage::Signatures, signature::check),
     (Stage::Sanitise, sanitise::check),
+    (Stage::Signatures, signature::check_changed),
     (Stage::Score, score::check),
 ];
 

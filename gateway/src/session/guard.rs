@@ -196,6 +196,10 @@ pub(super) async fn free(node: &Node, user: &UserId, holder: &Holder) {
 
 /// False when the store did not answer.
 async fn try_give_back(node: &Node, user: &UserId, holder: &Holder, fate: Fate) -> bool {
+    // the store forgot meanwhile, and the session has come here again in the same name: its slot is not this one
+    if node.registry.knows(holder) {
+        return true;
+    }
     let ledger = &node.stores.ledger;
     let answer = match fate {
         Fate::Withdraw { .. } => ledger.withdraw(user.clone(), holder.clone()).await,

@@ -125,6 +125,7 @@ impl Node {
     async fn open_era(&self) -> Result<EraView, StoreFault> {
         let mut members = self.others();
         members.insert(self.id.clone());
+        self.fleet.is_opened_for(&members);
         self.net().say(|| format!("{} opens an era for {members:?}", self.id.as_str()));
         self.call(move |store| store.open(members.into_iter().collect(), STRANGERS)).await
     }

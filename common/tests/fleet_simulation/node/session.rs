@@ -52,6 +52,10 @@ impl Node {
                 if wait > 0 {
                     node.sleep(wait).await;
                 }
+                // the store forgot meanwhile, and the session has come here again in the same name
+                if node.sessions.borrow().get(&holder.sid.0).is_some_and(|s| s.holder == holder) {
+                    return;
+                }
                 let (user, holder) = (user.clone(), holder.clone());
                 let answer = node.call(move |store| match fate {
                     Fate::Withdraw => store.withdraw(&user, &holder),

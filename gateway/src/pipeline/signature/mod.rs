@@ -54,6 +54,12 @@ pub(super) fn check(run: &mut Run<'_, '_>) -> Result<(), Halt> {
     }
 }
 
+/// The same once more where the payload was changed: what was taken out may have stood between the parts of an attack, as in
+/// `${jn<i></i>di:`.
+pub(super) fn check_changed(run: &mut Run<'_, '_>) -> Result<(), Halt> {
+    if run.cleaned.any() { check(run) } else { Ok(()) }
+}
+
 /// A percent-encoded text as it is meant; `None` where nothing is encoded.
 fn unescaped(text: &str) -> Option<String> {
     let bytes = percent::decode(text, false).ok().flatten()?;

