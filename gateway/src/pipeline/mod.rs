@@ -1,6 +1,6 @@
 //! What a message has to pass, in this order: size · flow · decode · csrf · role · rate · schema ·
-//! signatures · sanitise → score. What an overloaded node turns away goes no further than decode, where
-//! its type is known.
+//! signatures · sanitise → score; what sanitise has changed is looked through for signatures once
+//! more. What an overloaded node turns away goes no further than decode, where its type is known.
 //!
 //! One list of plain functions ([`stages`]): no `await`, no clock, no I/O. What is decided here is decided from the
 //! compiled [`Policy`], the connection's own [`ConnState`], and the arguments. The cheapest refusals come first, and
