@@ -119,6 +119,10 @@ fn value(rule: &MessageRule, root: Item<'_>, item: Item<'_>, cleaned: &mut Clean
             replace(&mut now, composed, &mut cleaned.nfc);
         }
     }
+    if names_file && matches!(now, Cow::Owned(_)) {
+        // and as it goes on: what was taken out may have stood before a drive, or inside a `..`
+        path::check(&now).map_err(refused)?;
+    }
     Ok(match now {
         Cow::Owned(changed) if item.text().as_deref() != Some(&*changed) => Some(changed),
         _ => None,
