@@ -11,6 +11,12 @@ pub fn now_ns() -> u64 {
     u64::try_from(ZERO.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Seconds since a moment that [`now_ns`] told.
+#[must_use]
+pub fn elapsed_s(began: u64) -> f64 {
+    now_ns().saturating_sub(began) as f64 / 1e9
+}
+
 /// `d` in whole nanoseconds, saturating.
 #[must_use]
 pub fn nanos(d: Duration) -> u64 {

@@ -226,7 +226,8 @@ async fn everything_the_bus_writes_ends_by_itself() {
     assert_eq!(keys.len(), 4, "{keys:?}");
     for key in keys {
         let ttl: i64 = ask(&server, &[b"PTTL", key.as_bytes()]).await;
-        let most = if key.contains(":once:") { 300_000 } else { 900_000 };
+        // a room's order an eighth longer than it has to
+        let most = if key.contains(":once:") { 300_000 } else { 900_000 * 9 / 8 };
         assert!(ttl > most / 2 && ttl <= most, "{key}: {ttl}");
         assert!(!key.contains("ada"), "{key}");
     }

@@ -219,7 +219,7 @@ async fn open(worker: Rc<Worker>, mut io: Io, id: RequestId, admitted: Admitted)
             tell(&[entry], &Stop::Drain(Duration::ZERO));
         } else if let Some(stop) = unwelcome(node, &identity, &facts, &entry.holder, resumed) {
             tell(&[entry], &stop);
-        } else if slot.era() != node.stores.eras.current().map(|view| view.era) {
+        } else if slot.era() != node.stores.eras.era() {
             // the node may have said already that it has claimed everything
             tell(&[entry], &Stop::Forgotten);
         }

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::Outcome;
 use crate::finding::Finding;
+use crate::{Outcome, clock};
 
 /// The figures that the design promises.
 pub mod budget;
@@ -179,10 +179,11 @@ pub fn run(options: &Run) -> Outcome<bool> {
             continue;
         }
         say(&format!("== {}", what.name()));
-        let mut found = Vec::new();
+        let (mut found, began) = (Vec::new(), clock::now_ns());
         for play in plan::of(what, depth).into_iter().enumerate() {
             stage::play(options, &folder, (what, depth), play, &mut found);
         }
+        say(&format!("   took {:.0} s", clock::elapsed_s(began)));
         rows.extend(rounds::merged(found));
         // after each scenario, so that a run that is stopped has shown what it found
         write(options, &machine, &rows)?;

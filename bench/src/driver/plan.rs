@@ -148,9 +148,11 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
         ))],
         What::Hostile => hostile(depth),
         What::Relay => {
-            let (rounds, seconds) = (depth.pick("3", "7", "21"), depth.pick("0.7", "1.2", "4"));
-            let members = depth.pick("1,400", "1,400", "1,100,1000");
-            let words = words(&format!("relay --rounds {rounds} --seconds {seconds} --members {members}"));
+            // a p99 that is more than somebody's fourth worst message asks for seconds
+            let (rounds, seconds) = (depth.pick("3", "9", "21"), depth.pick("0.7", "2.5", "4"));
+            let (members, counted) = (depth.pick("1,400", "1,400", "1,100,1000"), depth.pick("200", "300", "1200"));
+            let words =
+                words(&format!("relay --rounds {rounds} --seconds {seconds} --members {members} --counted {counted}"));
             vec![Play::Fleet { words, nodes: 2, profile: Profile::default() }]
         }
         What::Storm => vec![Play::Storm {

@@ -51,7 +51,10 @@ pub struct Relay {
     /// Bytes of the `payload` member.
     #[arg(long, default_value_t = 128)]
     pub bytes: usize,
-    /// Members of the rooms whose messages are counted on Redis.
+    /// Messages to each of the rooms whose cost on Redis is counted.
+    #[arg(long, default_value_t = 400)]
+    pub counted: u64,
+    /// Members of those rooms.
     #[arg(long, value_delimiter = ',', default_value = "1,100,1000")]
     pub members: Vec<usize>,
     /// Handshakes whose scripts are counted.
@@ -260,7 +263,7 @@ fn spent(before: [u64; 3], after: [u64; 3], began: u64) -> Spent {
 /// What Redis does for a message to rooms of different sizes, with what it does anyway taken off.
 fn cost(bench: &mut Bench<'_>) -> Outcome<()> {
     let options = bench.options;
-    let total = (options.rate * options.seconds) as u64;
+    let total = options.counted;
     let mut costs = Vec::new();
     for members in &options.members {
         let (sender, receivers) = bench.pair(&format!("room.cost-{members}"), *members)?;

@@ -80,7 +80,12 @@ pub trait Eras: Send + Sync {
     /// The era in which calls of this process are made: the newest it has seen open. No trip.
     fn current(&self) -> Option<EraView>;
 
-    /// The same, now and from now on.
+    /// Which one that is. No trip.
+    fn era(&self) -> Option<Era> {
+        self.current().map(|view| view.era)
+    }
+
+    /// [`Eras::current`], now and from now on.
     fn watch(&self) -> watch::Receiver<Option<EraView>>;
 
     /// Waits until a call of this process was answered with [`super::StoreFault::Era`] and no newer era was found. One

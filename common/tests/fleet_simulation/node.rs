@@ -120,7 +120,7 @@ impl Node {
 
     /// Whether every session has a slot in this life and era, as far as the node can know.
     pub fn is_settled(&self) -> bool {
-        let current = self.store.stores.eras.current().map(|view| view.era);
+        let current = self.store.stores.eras.era();
         let settled = |s: &Session| s.holder.epoch == self.life.get() && s.era == current;
         self.joined.get()
             && self.fence.standing(self.mono()) == Standing::Held
@@ -286,7 +286,7 @@ impl Node {
 
     /// False also where that is not known, or not the question.
     async fn has_lost(&self, session: &Session) -> bool {
-        let current = self.store.stores.eras.current().map(|view| view.era);
+        let current = self.store.stores.eras.era();
         let same = self.sessions.borrow().get(&session.holder.sid.0).is_some_and(|s| s.holder == session.holder);
         if !same || session.era != current || session.holder.epoch != self.life.get() {
             return false;

@@ -126,7 +126,7 @@ pub fn reassert(session: &mut Session, epoch: NodeEpoch, turn: &mut Turn<'_, '_>
             // in a new era the slot is claimed as it was first: two calls that name different lives, in any order, could leave it
             // to the one that is over
             let entry = node.registry.get(holder.sid);
-            if entry.is_none_or(|entry| entry.era != node.stores.eras.current().map(|view| view.era)) {
+            if entry.is_none_or(|entry| entry.era != node.stores.eras.era()) {
                 return Err(StoreFault::Era);
             }
             let held = matches!(node.stores.ledger.reassert(request).await?, Acquired::Held { .. });

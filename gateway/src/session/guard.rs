@@ -61,7 +61,7 @@ impl Asking {
     /// Now.
     #[must_use]
     pub fn now(node: &Node) -> Self {
-        Self { fence: node.fence.generation(), era: node.stores.eras.current().map(|view| view.era) }
+        Self { fence: node.fence.generation(), era: node.stores.eras.era() }
     }
 }
 

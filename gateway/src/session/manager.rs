@@ -420,7 +420,7 @@ impl Estate {
                 }
             }
         }
-        let (epoch, era) = (self.life.epoch(), self.stores.eras.current().map(|view| view.era));
+        let (epoch, era) = (self.life.epoch(), self.stores.eras.era());
         let earlier = |entry: &SessionEntry| entry.holder.epoch != epoch && entry.era == era;
         tell(&self.registry.select(REASSERT, earlier), &Stop::Reassert(epoch));
     }

@@ -40,7 +40,7 @@ pub async fn look_over(estate: &Estate, turn: u64) {
 
 /// It has claimed its slot in this life and era: before that there may be none, and that is nobody's loss.
 fn is_settled(estate: &Estate, entry: &SessionEntry) -> bool {
-    let era = estate.stores.eras.current().map(|view| view.era);
+    let era = estate.stores.eras.era();
     entry.holder.epoch == estate.life.epoch() && entry.era == era
 }
 

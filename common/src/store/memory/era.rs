@@ -229,7 +229,7 @@ impl MemoryEras {
     }
 
     pub(super) fn open_now(&self, members: Vec<NodeId>, strangers: Duration) -> Result<EraView, StoreFault> {
-        let before = self.current().map(|view| view.era);
+        let before = self.era();
         let begun = self.server.begin(before, members, strangers)?;
         if !begun.open {
             let told = Told { era: begun.era.number, run: begun.run };

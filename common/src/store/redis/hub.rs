@@ -31,7 +31,7 @@ use crate::store::record::{Header, Issuer, Sealer, fresh};
 use crate::store::replay::ReplayGuard;
 
 /// How long a room's order outlives its last publish and renewal: the ten minutes that are promised, and what may have
-/// passed since the last renewal when the last subscriber left.
+/// passed since the last renewal when the last subscriber left. At most an eighth longer (`lua/order.lua`).
 pub(super) const LINGER_MS: u64 = 900_000;
 
 /// Issuers times channels whose sequences are remembered.

@@ -102,7 +102,7 @@ impl Log {
     /// The next entry of the stream, authentic.
     pub(super) fn read(&mut self, id: LogId, raw: &Bytes, opened: &Opened, now: Now, counters: &Counters) {
         let header = &opened.header;
-        let Ok(Sealed { entry, lifted }) = serde_json::from_slice(&opened.body) else {
+        let Some(Sealed { entry, lifted }) = unsealed(opened) else {
             return Counters::add(&counters.unreadable, 1);
         };
         let stamp = Stamp::of(header);
@@ -222,7 +222,7 @@ impl Log {
 
     /// Whether an authentic entry that the log does not have would say something in it: nothing newer outlives it.
     pub(super) fn lacks(&self, opened: &Opened) -> bool {
-        let Ok(Sealed { entry, lifted }) = serde_json::from_slice(&opened.body) else { return false };
+        let Some(Sealed { entry, lifted }) = unsealed(opened) else { return false };
         let (stamp, at) = (Stamp::of(&opened.header), opened.header.at);
         let logged = Logged { id: LogId(0), at, entry };
         !self.merged.outlives(&logged, lifted, |id| is_newer(&self.sealed, id, &logged.entry, stamp))
@@ -235,10 +235,14 @@ impl Log {
     }
 }
 
+/// What an authentic record holds; `None`: nothing that this version knows.
+fn unsealed(opened: &Opened) -> Option<Sealed> {
+    serde_json::from_slice(&opened.body).ok()
+}
+
 /// What an authentic entry says; `None`: nothing that this version knows.
 pub(super) fn decode(id: LogId, opened: &Opened) -> Option<Logged> {
-    let sealed: Sealed = serde_json::from_slice(&opened.body).ok()?;
-    Some(Logged { id, at: opened.header.at, entry: sealed.entry })
+    unsealed(opened).map(|Sealed { entry, .. }| Logged { id, at: opened.header.at, entry })
 }
 
 /// Whether what has that place is newer than an entry of that stamp. Revocations merge by what they say, not by when.
@@ -249,8 +253,7 @@ fn is_newer(sealed: &BTreeMap<LogId, (Stamp, Bytes)>, id: LogId, entry: &Control
 
 /// Whether an authentic entry says anything at that time.
 pub(super) fn lasts(opened: &Opened, now: UnixMs) -> bool {
-    let sealed: Option<Sealed> = serde_json::from_slice(&opened.body).ok();
-    sealed.is_some_and(|Sealed { entry, lifted }| {
+    unsealed(opened).is_some_and(|Sealed { entry, lifted }| {
         lifted.is_some() || !is_over(&Logged { id: LogId(0), at: opened.header.at, entry }, now)
     })
 }

@@ -1,4 +1,5 @@
 use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
 use crate::ids::{NodeId, UserId};
@@ -233,4 +234,126 @@ fn a_restriction_that_was_lifted_stays_lifted_when_a_ban_came_after_the_lift() {
     world.read(2, &opened(600, 2, &lift(), None));
     assert_eq!(world.in_force(), [1]);
     assert_eq!(world.told(), [1, 2, 2], "and is told again behind the lift");
+}
+
+#[test]
+fn what_the_log_lacks_is_what_nothing_newer_outlives() {
+    let mut world = World::new();
+    world.read(1, &opened(500, 2, &ban(Some(9_000)), None));
+    let lacks = |at, entry: &ControlEntry, lifted| world.log.lacks(&opened(at, 1, entry, lifted));
+    assert!(!lacks(400, &ban(Some(8_000)), None), "the newer ban ends later");
+    assert!(!lacks(400, &ban(Some(9_000)), None), "and here at the same time");
+    assert!(lacks(400, &ban(Some(9_001)), None), "an older one that lasts longer has to be known, to stay ended");
+    assert!(lacks(400, &ban(None), None));
+    assert!(lacks(600, &ban(Some(8_000)), None), "what is newer says something");
+    assert!(lacks(400, &ban(Some(8_000)), Some(Lifted { until: None })), "it ended what lasts longer");
+    assert!(lacks(400, &lift(), None), "nothing is known of a restriction, which a lift ends too");
+    assert!(lacks(400, &kick(), None), "an event is newer than nothing");
+    let rubbish = Opened { body: Bytes::from_static(b"{"), ..opened(400, 1, &kick(), None) };
+    assert!(!world.log.lacks(&rubbish));
+}
+
+#[test]
+fn of_revocations_the_log_lacks_what_says_more() {
+    let revoke = |until| ControlEntry::Revoke { user: UserId::parse("ada").unwrap(), issued_until: UnixMs(until) };
+    let mut world = World::new();
+    world.read(1, &opened(500, 1, &revoke(900), None));
+    assert!(!world.log.lacks(&opened(600, 2, &revoke(800), None)));
+    assert!(world.log.lacks(&opened(400, 2, &revoke(901), None)));
+}
+
+#[test]
+fn a_lift_of_a_network_opens_its_door_and_says_nothing_of_another() {
+    let shut = |network: &str, until| ControlEntry::Shut {
+        network: network.parse().unwrap(),
+        until: UnixMs(until),
+        reason: String::new(),
+    };
+    let mut world = World::new();
+    world.read(1, &opened(500, 1, &shut("192.0.2.7/32", 9_000), None));
+    world.read(2, &opened(500, 2, &shut("198.51.100.0/24", 9_000), None));
+    let target = Target::Network("192.0.2.7/32".parse().unwrap());
+    world.read(3, &opened(600, 3, &ControlEntry::Lift { target }, None));
+    assert_eq!((world.told(), world.in_force()), (vec![1, 2, 3], vec![2, 3]));
+    world.now = 9_000;
+    assert!(world.in_force().is_empty());
+    world.read(4, &opened(500, 9, &shut("203.0.113.1/32", 9_000), None));
+    assert_eq!(world.told(), [1, 2, 3], "a door that was open again before this node knew of it");
+}
+
+#[test]
+fn what_is_sealed_says_how_long_what_it_ends_would_have_lasted() {
+    let mut world = World::new();
+    let now = UnixMs(world.now);
+    let (_, alone) = world.log.prepare(lift(), &[], now).unwrap();
+    assert!(alone.lifted.is_none(), "it ends nothing");
+    let (issued, behind) = world.log.prepare(lift(), &[Sealed { entry: ban(Some(9_000)), lifted: None }], now).unwrap();
+    assert_eq!(behind.lifted.unwrap().until, Some(UnixMs(9_000)), "a ban that goes in front of it in the same write");
+    assert!(issued > now, "each is issued later than the one before");
+    world.read(1, &opened(500, 1, &ban(None), None));
+    let (_, shorter) = world.log.prepare(ban(Some(5_000)), &[], now).unwrap();
+    assert_eq!(shorter.lifted.unwrap().until, None, "what has no end");
+    let longest = Sealed { entry: ban(Some(4_000)), lifted: Some(Lifted { until: Some(UnixMs(7_000)) }) };
+    let mut other = World::new();
+    let (_, last) = other.log.prepare(lift(), &[longest], now).unwrap();
+    assert_eq!(last.lifted.unwrap().until, Some(UnixMs(7_000)), "what the one in front of it ended");
+}
+
+#[test]
+fn no_two_entries_of_one_log_have_a_place_in_common() {
+    let mut world = World::new();
+    let other =
+        ControlEntry::Ban { target: Target::User(UserId::parse("eve").unwrap()), until: None, reason: String::new() };
+    world.read(1, &opened(900, 1, &ban(None), None));
+    let (foreign, now) = (opened(900, 2, &other, None), world.time());
+    world.log.recall(LogId(1), &foreign.body, &foreign, now, &world.counters);
+    assert_eq!((world.told(), world.in_force(), world.counters.read().replayed), (vec![1], vec![1], 1));
+}
+
+#[test]
+fn an_authentic_entry_is_shown_while_it_lasts_and_rubbish_never() {
+    let banned = opened(500, 1, &ban(Some(9_000)), None);
+    let shown = decode(LogId(3), &banned).unwrap();
+    assert_eq!((shown.id, shown.at, shown.entry), (LogId(3), UnixMs(500), ban(Some(9_000))));
+    assert!(lasts(&banned, UnixMs(8_999)) && !lasts(&banned, UnixMs(9_000)));
+    assert!(
+        lasts(&opened(500, 1, &ban(Some(9_000)), Some(Lifted { until: None })), UnixMs(9_000)),
+        "against the older"
+    );
+    assert!(lasts(&opened(500, 1, &lift(), None), UnixMs(u64::MAX)), "a ban may be in force somewhere");
+    let ends = |entry: &ControlEntry, kept: Duration| {
+        let (entry, end) = (opened(500, 1, entry, None), UnixMs(500).after(kept));
+        assert!(lasts(&entry, UnixMs(end.0 - 1)) && !lasts(&entry, end));
+    };
+    ends(&kick(), KICK_KEPT);
+    ends(&ControlEntry::Drain { node: NodeId::parse("n").unwrap() }, EVENT_KEPT);
+    let rubbish = Opened { body: Bytes::from_static(b"[]"), ..banned };
+    assert!(decode(LogId(3), &rubbish).is_none() && !lasts(&rubbish, UnixMs(0)));
+}
+
+#[test]
+fn a_full_log_lets_events_go_first_then_restrictions_then_what_only_remembers() {
+    let named = |n: u64| Target::User(UserId::parse(&format!("u{n}")).unwrap());
+    let logged = |id, entry| Logged { id: LogId(id), at: UnixMs(500), entry };
+    let banned = |n| ControlEntry::Ban { target: named(n), until: None, reason: String::new() };
+    let restrict =
+        ControlEntry::Restrict { target: named(2), until: UnixMs(9_000), close: false, reason: String::new() };
+    let mut merged = Merged::default();
+    let put = |merged: &mut Merged, logged: &Logged, lifted| {
+        let mut gone = Vec::new();
+        let put = merged.put(logged, lifted, 3, |_| false, |id| gone.push(id.0));
+        (put.is_ok(), gone)
+    };
+    let remembered = ControlEntry::Lift { target: named(1) };
+    assert_eq!(put(&mut merged, &logged(1, remembered), Some(Lifted { until: None })), (true, vec![]));
+    assert_eq!(put(&mut merged, &logged(2, restrict), None), (true, vec![]));
+    assert_eq!(put(&mut merged, &logged(3, kick()), None), (true, vec![]));
+    for (n, goes) in [(4, 3), (5, 2), (6, 1)] {
+        assert!(merged.has_room(&banned(n), 3));
+        assert_eq!(put(&mut merged, &logged(n, banned(n)), None), (true, vec![goes]));
+    }
+    assert!(!merged.has_room(&banned(7), 3));
+    assert_eq!(put(&mut merged, &logged(7, banned(7)), None), (false, vec![]), "bans stay");
+    assert!(merged.has_room(&banned(6), 3), "what takes another's place needs none");
+    assert_eq!(put(&mut merged, &logged(8, banned(6)), None), (true, vec![6]));
 }

@@ -16,7 +16,7 @@ use crate::net::now;
 
 impl Node {
     pub(super) fn reassert_all(self: &Rc<Self>) {
-        let (epoch, era) = (self.life.get(), self.store.stores.eras.current().map(|view| view.era));
+        let (epoch, era) = (self.life.get(), self.store.stores.eras.era());
         let mut named = Vec::new();
         for session in self.sessions.borrow_mut().values_mut() {
             // in a new era the slot is claimed as it was first

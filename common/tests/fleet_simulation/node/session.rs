@@ -75,7 +75,7 @@ impl Node {
 
     /// In which times a slot is asked for.
     fn asking(&self) -> (u64, Option<Era>) {
-        (self.fence.generation(), self.store.stores.eras.current().map(|view| view.era))
+        (self.fence.generation(), self.store.stores.eras.era())
     }
 
     /// A newcomer; the token that it was told, if it was let in.
@@ -119,7 +119,7 @@ impl Node {
         self.expected.borrow_mut().insert(sid);
         let armed = self.call(move |store| store.arm(&who, &whose, token)).await;
         self.expected.borrow_mut().remove(&sid);
-        let current = self.store.stores.eras.current().map(|view| view.era);
+        let current = self.store.stores.eras.era();
         let same_era = era == current;
         let fenced = self.is_cut(fence) || self.fence.standing(self.mono()) != Standing::Held;
         let overtaken = self.sessions.borrow().get(&sid).is_some_and(|s| s.holder.generation > holder.generation);

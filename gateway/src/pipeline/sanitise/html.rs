@@ -2,8 +2,8 @@
 //! through `ammonia`), so what it sees is what a browser would see.
 //!
 //! Idempotent by construction: a result is given out only when cleaning it again changes nothing; text for which that
-//! does not hold is escaped whole. Bounded: text with more than [`TAGS`] places where a tag could begin is escaped whole
-//! too, because the tree that a browser builds of nested markup can grow with its square.
+//! does not hold is escaped whole. Bounded: text with more than [`TAGS`] places where a tag could begin, as it came or
+//! when what it left open is closed, is escaped whole too, because the tree that a browser builds of nested markup can grow with its square.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
@@ -70,13 +70,17 @@ pub fn clean(mode: HtmlMode, text: &str) -> Option<String> {
     if inert(text) {
         return None;
     }
-    if memchr::memchr_iter(b'<', text.as_bytes()).count() > TAGS {
+    if is_crowded(text) {
         return escape(text);
     }
     let mut out = builder.clean(text).to_string();
     for _ in 0..ROUNDS {
         if inert(&out) {
             return (out != text).then_some(out);
+        }
+        // what was left open is closed now, and would be too much the next time
+        if is_crowded(&out) {
+            break;
         }
         let again = builder.clean(&out).to_string();
         if again == out {
@@ -85,6 +89,11 @@ pub fn clean(mode: HtmlMode, text: &str) -> Option<String> {
         out = again;
     }
     escape(text)
+}
+
+/// Whether there are more places where markup could begin than [`TAGS`].
+fn is_crowded(text: &str) -> bool {
+    memchr::memchr_iter(b'<', text.as_bytes()).count() > TAGS
 }
 
 /// Whether an HTML parser finds nothing but text: no `<` that begins a tag, a comment or a declaration (HTML, 13.2.5.6).
@@ -179,6 +188,14 @@ mod tests {
     fn escaping_leaves_nothing_that_begins_markup() {
         assert_eq!(cleaned(HtmlMode::Escape, "<b a='1'>\"&amp;"), "&lt;b a=&#39;1&#39;&gt;&quot;&amp;");
         assert_eq!(clean(HtmlMode::Escape, "plain & simple"), None);
+    }
+
+    #[test]
+    fn what_is_too_much_markup_once_its_tags_are_closed_is_escaped_at_once() {
+        let open = |count| "<li>x".repeat(count);
+        let (few, many) = (cleaned(HtmlMode::Basic, &open(TAGS / 2)), cleaned(HtmlMode::Basic, &open(TAGS / 2 + 1)));
+        assert!(few.starts_with("<li>x</li>") && many.starts_with("&lt;li&gt;x&lt;li"), "{few} {many}");
+        assert_eq!((clean(HtmlMode::Basic, &few), clean(HtmlMode::Basic, &many)), (None, None));
     }
 
     #[test]

@@ -3,7 +3,5 @@
 -- ARGV epoch for a new room, ms a room lingers
 local run = server()
 local epoch = order_of(run) or begin_order(run, ARGV[1])
-if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
-  redis.call('PEXPIRE', KEYS[1], ARGV[2])
-end
+keep_room(tonumber(ARGV[2]))
 return epoch .. ':' .. (redis.call('HGET', KEYS[1], 'offset') or '0')

@@ -36,8 +36,6 @@ if count > 0 then
   redis.call('PEXPIRE', KEYS[2], age + 1000)
   linger = math.max(linger, age)
 end
-if redis.call('PTTL', KEYS[1]) < linger then
-  redis.call('PEXPIRE', KEYS[1], linger)
-end
+keep_room(linger)
 redis.call(ARGV[8], ARGV[1], place .. ':' .. sealed)
 return {0, place}
