@@ -26,7 +26,7 @@ bench: bench-build ## the measured figures beside their budgets, into out/bench.
 	target/release/portcullis-bench run --gateway target/release/portcullis-gateway --out $(OUT)/bench.jsonl $(PEERS) $(BENCH)
 	@echo "see $(OUT)/bench.md"
 
-bench-full: ## the same at length, seven rounds of what is compared (an hour)
+bench-full: ## the same at length, seven rounds of what is compared (some forty minutes)
 	$(MAKE) bench BENCH="--full $(BENCH)"
 
 bench-build:

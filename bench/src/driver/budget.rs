@@ -75,7 +75,7 @@ pub const PROMISES: [(&str, &str); 33] = [
     ("relay.p99_ratio", "node to node p99 / Redis publish to subscribe p99"),
     ("policy.saturated.calls", "policy calls per message at a saturated 100/s key"),
     ("policy.quiet.calls", "policy calls per message, 1,000 users at 0.2 messages/s"),
-    ("fanout.growth", "CPU per delivery, largest room / 1,000 members"),
+    ("wide.growth", "CPU per delivery, largest room / 1,000 members"),
     ("idle.growth", "memory per session, most sessions / fewest"),
     ("overload.goodput", "acknowledged at three times the capacity / at capacity, three quarters of low priority"),
     ("overload-flat.goodput", "the same, nothing of low priority"),
@@ -102,7 +102,7 @@ pub fn of(id: &str) -> Option<Budget> {
         "handshake.hs256" | "handshake.eddsa" => Budget::AtLeast(5000.0),
         "echo.w1.ratio" => Budget::AtMost(1.5),
         "echo.w8.ratio" => Budget::AtMost(4.0),
-        "fanout.growth" => Budget::Between(0.85, 1.15),
+        "wide.growth" => Budget::Between(0.85, 1.15),
         // what the process takes once is shared by more
         "idle.growth" => Budget::AtMost(1.15),
         "nodes2.1000.vs.one" | "nodes2.5000.vs.one" => Budget::AtMost(1.2),
@@ -118,7 +118,7 @@ pub fn of(id: &str) -> Option<Budget> {
         "storm.redis_peak" => Budget::AtMost(10_000.0),
         "relay.p99_ratio" | "relay.handshake_scripts" => Budget::AtMost(2.0),
         "relay.redis_growth" => Budget::Between(0.8, 1.1),
-        id if id.starts_with("fanout.") => return of_fanout(id),
+        id if id.starts_with("fanout.") || id.starts_with("wide.") => return of_fanout(id),
         id if id.starts_with("overload") => return of_overload(id),
         id if id.starts_with("nodes") || id.starts_with("load.") || id.starts_with("policy.") => {
             return (id.ends_with(".lost") && id != "policy.saturated.lost").then_some(Budget::AtMost(0.0));

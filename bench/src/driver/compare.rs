@@ -87,9 +87,14 @@ fn over_nodes(found: &Found<'_>, out: &mut Vec<Row>) {
 }
 
 fn growth(found: &Found<'_>, out: &mut Vec<Row>) {
-    if let Some(many) = found.counts("fanout.").last().filter(|many| **many > 1_000) {
-        let what = format!("CPU per delivery to {many} members / to 1,000");
-        out.extend(found.ratio("fanout.growth", what, &format!("fanout.{many}"), "fanout.1000"));
+    let figures: Vec<&Finding> = found.rows.iter().filter_map(Row::finding).collect();
+    for few in figures.iter().filter(|figure| figure.id.starts_with("wide") && figure.id.ends_with(".1000")) {
+        let Some(series) = few.id.strip_suffix("1000") else { continue };
+        let Some(many) = found.counts(series).last().copied().filter(|many| *many > 1_000) else { continue };
+        let whose = series.strip_prefix("wide-").map(|peer| Peer::title(peer.trim_end_matches('.')));
+        let whose = whose.map_or_else(String::new, |whose| format!("{whose}: "));
+        let what = format!("{whose}CPU per delivery to {many} members / to 1,000");
+        out.extend(found.ratio(&format!("{series}growth"), what, &format!("{series}{many}"), &few.id));
     }
     let Some((idle, command)) = found.row("idle.rss") else { return };
     let plateaus = idle.detail.get("plateaus").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
@@ -139,7 +144,10 @@ mod tests {
     fn ours_stands_beside_each_peer_and_two_nodes_beside_one() {
         let made = all(&rows(&[
             ("fanout.1000", 6.0),
-            ("fanout.10000", 6.6),
+            ("wide.1000", 6.0),
+            ("wide.10000", 6.6),
+            ("wide-uws.1000", 5.0),
+            ("wide-uws.10000", 6.0),
             ("fanout.1000.lost", 0.0),
             ("fanout-uws.1000", 5.0),
             ("fanout-uws.1000.lost", 0.0),
@@ -155,10 +163,11 @@ mod tests {
         assert_eq!(value(&made, "fanout.1000.vs.uws"), Some(1.2));
         assert_eq!((value(&made, "nodes2.1000.vs.one"), value(&made, "nodes2.redis_growth")), (Some(1.15), Some(1.1)));
         assert_eq!(
-            (value(&made, "fanout.growth"), value(&made, "policy.redis.all.handshakes.vs.off")),
+            (value(&made, "wide.growth"), value(&made, "policy.redis.all.handshakes.vs.off")),
             (Some(1.1), Some(1.5))
         );
-        assert_eq!(made.len(), 5);
+        assert_eq!(value(&made, "wide-uws.growth"), Some(1.2));
+        assert_eq!(made.len(), 6);
     }
 
     #[test]

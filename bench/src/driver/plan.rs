@@ -1,5 +1,5 @@
 //! What is played in which size. On a quiet machine `Standard` takes some ten minutes,
-//! `Quick` four, `Full` an hour.
+//! `Quick` four, `Full` forty.
 
 use super::What;
 use super::config::{Policies, Profile};
@@ -149,8 +149,8 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
         What::Hostile => hostile(depth),
         What::Relay => {
             // a p99 that is more than somebody's fourth worst message asks for seconds
-            let (rounds, seconds) = (depth.pick("3", "9", "21"), depth.pick("0.7", "2.5", "4"));
-            let (members, counted) = (depth.pick("1,400", "1,400", "1,100,1000"), depth.pick("200", "300", "1200"));
+            let (rounds, seconds) = (depth.pick("3", "7", "11"), depth.pick("0.7", "2.5", "3"));
+            let (members, counted) = (depth.pick("1,400", "1,400", "1,100,1000"), depth.pick("200", "300", "600"));
             let words =
                 words(&format!("relay --rounds {rounds} --seconds {seconds} --members {members} --counted {counted}"));
             vec![Play::Fleet { words, nodes: 2, profile: Profile::default() }]
@@ -170,14 +170,14 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
 
 fn idle(depth: Depth) -> Vec<Play> {
     let plateaus = depth.pick("1000,2000,3000", "5000,10000,15000", "3000,6000,9000,12000,15000");
-    let settle = depth.pick("1", "2", "5");
+    let settle = depth.pick("1", "2", "4");
     let peers = depth.pick("1000,2000", "2000,6000", "2000,4000,6000");
     vec![
         alone(&format!("idle --plateaus {plateaus} --settle {settle}")),
         over_tls(&format!("idle --plateaus {plateaus} --settle {settle} --id idle-tls")),
         // what the peers hold is asked of them alone, at counts that all of them reach
         Play::Alone {
-            words: words(&format!("idle --plateaus {peers} --settle {} --id idle-small", depth.pick("1", "1", "5"))),
+            words: words(&format!("idle --plateaus {peers} --settle {} --id idle-small", depth.pick("1", "1", "3"))),
             profile: Profile::default(),
             peers: Peers::All,
         },
@@ -198,8 +198,8 @@ fn handshake(depth: Depth) -> Vec<Play> {
 }
 
 fn echo(depth: Depth) -> Vec<Play> {
-    let (rounds, seconds) = (depth.pick("3", "5", "9"), depth.pick("0.6", "1", "4"));
-    let (few, short) = (depth.pick("2", "3", "7"), depth.pick("0.4", "0.4", "2"));
+    let (rounds, seconds) = (depth.pick("3", "5", "9"), depth.pick("0.6", "1", "2"));
+    let (few, short) = (depth.pick("2", "2", "7"), depth.pick("0.4", "0.4", "1"));
     vec![
         alone(&format!("echo --rounds {rounds} --seconds {seconds}")),
         alone(&format!("echo --windows 64 --rounds {few} --seconds {short}")),
@@ -209,21 +209,25 @@ fn echo(depth: Depth) -> Vec<Play> {
     ]
 }
 
-/// Every round has the first peer in it; in a full run, all.
+/// Every round has the first peer in it; in a full run, all. Then what grows with the members, in rounds of its own, since
+/// a machine is not always as fast.
 fn fanout(depth: Depth) -> Vec<Play> {
-    let headline = format!("fanout --members 1000,5000 --seconds {} --warm-up 0.5", depth.pick("1", "1.5", "6"));
-    let (members, seconds) = (depth.pick("100", "100,10000", "100,10000"), depth.pick("1", "3", "10"));
-    let round = |peers| Play::Alone { words: words(&headline), profile: Profile::default(), peers };
-    let mut plays = vec![round(Peers::All)];
-    plays.extend(vec![round(depth.pick(Peers::None, Peers::First, Peers::All)); depth.pick(0, 2, 6)]);
-    plays.push(alone(&format!("fanout --members {members} --seconds {seconds}")));
+    let headline = format!("fanout --members 1000,5000 --seconds {} --warm-up 0.5", depth.pick("1", "1.5", "3"));
+    let many = depth.pick("3000", "10000", "10000");
+    let wide =
+        format!("fanout --members 1000,{many} --seconds {} --warm-up 0.5 --id wide", depth.pick("1", "1.5", "3"));
+    let round = |words: &str, peers| Play::Alone { words: self::words(words), profile: Profile::default(), peers };
+    let mut plays = vec![round(&headline, Peers::All)];
+    plays.extend(vec![round(&headline, depth.pick(Peers::None, Peers::First, Peers::All)); depth.pick(0, 2, 6)]);
+    plays.extend(vec![round(&wide, depth.pick(Peers::None, Peers::None, Peers::First)); depth.pick(1, 3, 7)]);
+    plays.push(alone(&format!("fanout --members 100 --seconds {}", depth.pick("1", "1", "3"))));
     plays
 }
 
 /// One node with the memory store and two nodes over Redis in turn; one node over Redis, in a full run; and what Redis does for rooms of two
 /// sizes when as much is said in both.
 fn nodes(depth: Depth) -> Vec<Play> {
-    let seconds = depth.pick("1", "2", "6");
+    let seconds = depth.pick("1", "2", "3");
     let many = |id: &str| format!("fanout --members 1000,5000 --seconds {seconds} --warm-up 0.5 --id {id}");
     let over = |nodes: u16, text: &str| Play::Fleet { words: words(text), nodes, profile: Profile::default() };
     let round = [alone(&many("nodes0")), over(2, &many("nodes2"))];
@@ -233,13 +237,13 @@ fn nodes(depth: Depth) -> Vec<Play> {
         plays.push(over(1, &many("nodes1")));
     }
     let even =
-        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "4", "20"));
+        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "4", "10"));
     plays.push(over(2, &even));
     plays
 }
 
 fn load(depth: Depth) -> Vec<Play> {
-    let seconds = depth.pick("1", "4", "20");
+    let seconds = depth.pick("1", "3", "10");
     let play = |words| Play::Alone { words, profile: Profile::default(), peers: Peers::None };
     let rooms =
         format!("load --sessions 4000 --room-size 4 --mix room=1 --rate 6000 --seconds {seconds} --id load.rooms");
@@ -261,13 +265,16 @@ fn load(depth: Depth) -> Vec<Play> {
     ]
 }
 
-/// The same messages and handshakes with as little policy as can be, the defaults and all there is, in memory and over Redis;
-/// then what shared limits ask of the store.
+/// The same messages and handshakes with as little policy as can be, the defaults and all there is, in memory and, in a full
+/// run, over Redis, else there the defaults alone; then what shared limits ask of the store.
 fn policy(depth: Depth) -> Vec<Play> {
     let levels = [("off", Policies::Off), ("defaults", Policies::Defaults), ("all", Policies::All)];
     let mut plays = Vec::new();
     for (store, over_redis) in [("memory", false), ("redis", true)] {
         for (name, level) in levels {
+            if over_redis && depth != Depth::Full && level != Policies::Defaults {
+                continue;
+            }
             for words in costs(depth, store, name) {
                 let profile = policies(level);
                 plays.push(match over_redis {
@@ -284,7 +291,7 @@ fn policy(depth: Depth) -> Vec<Play> {
 /// A message among many in a row, a message of a thousand users who each say something now and then, and a handshake.
 fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
     let (rounds, seconds, count) =
-        (depth.pick(2, 2, 7), depth.pick("0.4", "0.6", "2"), depth.pick("1000", "3000", "8000"));
+        (depth.pick(2, 2, 7), depth.pick("0.4", "0.6", "1"), depth.pick("1000", "3000", "8000"));
     let id = format!("policy.{store}.{level}");
     let echo = format!("echo --windows 8 --rounds {rounds} --seconds {seconds} --id {id}");
     let spread = format!(
@@ -302,11 +309,11 @@ fn costs(depth: Depth, store: &str, level: &str) -> Vec<Vec<String>> {
 fn shared_limits(depth: Depth) -> [Play; 2] {
     let saturated = format!(
         "load --sessions 300 --room-size 1 --one-user --rate 400 --warm-up 4 --seconds {} --id policy.saturated",
-        depth.pick("3", "5", "30")
+        depth.pick("3", "5", "15")
     );
     let quiet = format!(
         "load --sessions 1000 --room-size 1 --rate 200 --warm-up 4 --seconds {} --id policy.quiet",
-        depth.pick("3", "6", "60")
+        depth.pick("3", "6", "30")
     );
     [
         Play::Fleet {
@@ -331,7 +338,7 @@ fn overload(depth: Depth) -> Vec<Play> {
     };
     vec![
         play(depth.pick("10", "12", "60"), "", "three times its capacity"),
-        play(depth.pick("6", "6", "60"), "--low 0 --id overload-flat", "the same, nothing of low priority"),
+        play(depth.pick("6", "6", "20"), "--low 0 --id overload-flat", "the same, nothing of low priority"),
     ]
 }
 
@@ -339,7 +346,7 @@ fn hostile(depth: Depth) -> Vec<Play> {
     let (quiet, up, seconds) = match depth {
         Depth::Quick => (3.0, 4.0, "4.5"),
         Depth::Standard => (6.0, 10.0, "11"),
-        Depth::Full => (30.0, 60.0, "61"),
+        Depth::Full => (15.0, 30.0, "31"),
     };
     let attack = format!(
         "attack --prefix attack --first-source 300 --sources 32 --slow-handshakes {} --slow-readers {} --seconds {seconds}",
