@@ -230,18 +230,18 @@ leaks = "mask"
 
 /// So high that they count and never refuse; how often the store is asked depends on what is said, not on these.
 const FLEET_LIMITS: &str = r#"[limit.by_user]
-rate = "100000/s"
-burst = 200000
+rate = "1000000/s"
+burst = 1000000
 per = "user"
 types = ["chat"]
 [limit.by_address]
-rate = "100000/s"
-burst = 200000
+rate = "1000000/s"
+burst = 1000000
 per = "ip"
 types = ["chat"]
 [limit.by_type]
-rate = "100000/s"
-burst = 200000
+rate = "1000000/s"
+burst = 1000000
 per = "type"
 types = ["chat"]
 "#;

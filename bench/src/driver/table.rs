@@ -34,6 +34,12 @@ fn figure(finding: &Finding) -> String {
     format!("{} {}", number(finding.value), finding.unit).trim_end().to_owned()
 }
 
+/// The rounds' ends, where there were several.
+fn spread(finding: &Finding) -> String {
+    let ends = finding.detail.get("spread").and_then(|ends| Some((ends.get(0)?.as_f64()?, ends.get(1)?.as_f64()?)));
+    ends.map_or_else(String::new, |(low, high)| format!(" ({} to {})", number(low), number(high)))
+}
+
 fn cell(text: &str) -> String {
     text.replace('|', "\\|")
 }
@@ -61,7 +67,8 @@ pub fn promises(rows: &[Row]) -> String {
         let line = match find(rows, id).and_then(|row| Some((row, row.finding()?))) {
             Some((row, finding)) => {
                 let by = budget.map_or_else(String::new, |budget| budget.distance(finding.value));
-                format!("| {what} | {told} | {} | {} | {by} | `{}` |\n", number(finding.value), met(row), row.command)
+                let measured = format!("{}{}", number(finding.value), spread(finding));
+                format!("| {what} | {told} | {measured} | {} | {by} | `{}` |\n", met(row), row.command)
             }
             None => format!("| {what} | {told} | – | not measured | | |\n"),
         };
@@ -82,18 +89,9 @@ pub fn peers(rows: &[Row]) -> String {
     let mut out =
         "| server | to 1,000 members | to 5,000 members | idle connection |\n| --- | ---: | ---: | ---: |\n".to_owned();
     let value = |id: String| {
-        find(rows, &id).and_then(Row::finding).map_or_else(
-            || "–".to_owned(),
-            |finding| {
-                let spread = finding
-                    .detail
-                    .get("spread")
-                    .and_then(|spread| Some((spread.get(0)?.as_f64()?, spread.get(1)?.as_f64()?)));
-                let spread =
-                    spread.map_or_else(String::new, |(low, high)| format!(" ({} to {})", number(low), number(high)));
-                format!("{}{spread}", figure(finding))
-            },
-        )
+        find(rows, &id)
+            .and_then(Row::finding)
+            .map_or_else(|| "–".to_owned(), |finding| format!("{}{}", figure(finding), spread(finding)))
     };
     let all = std::iter::once(("Portcullis, everything on", String::new()));
     for (title, name) in all.chain(names.iter().map(|name| (Peer::title(name), format!("-{name}")))) {
