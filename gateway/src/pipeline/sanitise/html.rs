@@ -3,7 +3,8 @@
 //!
 //! Idempotent by construction: a result is given out only when cleaning it again changes nothing; text for which that
 //! does not hold is escaped whole. Bounded: text with more than [`TAGS`] places where a tag could begin, as it came or
-//! when what it left open is closed, is escaped whole too, because the tree that a browser builds of nested markup can grow with its square.
+//! when what it left open is closed, is escaped whole too, because the tree that a browser builds of nested markup can
+//! grow with its square.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
