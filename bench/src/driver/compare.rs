@@ -29,6 +29,14 @@ impl<'a> Found<'a> {
         counts.sort_unstable();
         counts
     }
+
+    /// Whose figures stand behind `prefix` in ids.
+    fn peers(&self, prefix: &str) -> Vec<String> {
+        let name = |row: &Row| Some(row.finding()?.id.strip_prefix(prefix)?.split_once('.')?.0.to_owned());
+        let mut names: Vec<String> = self.rows.iter().filter_map(name).collect();
+        names.dedup();
+        names
+    }
 }
 
 /// All of them that the rows allow.
@@ -44,22 +52,16 @@ pub fn all(rows: &[Row]) -> Vec<Row> {
 }
 
 fn beside_peers(found: &Found<'_>, out: &mut Vec<Row>) {
-    let peers = |prefix: &str| {
-        let name = |row: &Row| Some(row.finding()?.id.strip_prefix(prefix)?.split_once('.')?.0.to_owned());
-        let mut names: Vec<String> = found.rows.iter().filter_map(name).collect();
-        names.dedup();
-        names
-    };
     for members in found.counts("fanout.") {
         let ours = format!("fanout.{members}");
-        for peer in peers("fanout-") {
+        for peer in found.peers("fanout-") {
             let what = format!("CPU per delivery to {members} members / {}", Peer::title(&peer));
             out.extend(found.ratio(&format!("{ours}.vs.{peer}"), what, &ours, &format!("fanout-{peer}.{members}")));
         }
         let what = format!("CPU per delivery to {members} members / a raw echo at window 1");
         out.extend(found.ratio(&format!("{ours}.vs.raw-echo"), what, &ours, "echo.w1.raw"));
     }
-    for peer in peers("idle-small-") {
+    for peer in found.peers("idle-small-") {
         let what = format!("memory of an idle session / {}", Peer::title(&peer));
         let id = format!("idle-small.vs.{peer}");
         out.extend(found.ratio(&id, what, "idle-small.rss", &format!("idle-small-{peer}.rss")));
@@ -87,14 +89,18 @@ fn over_nodes(found: &Found<'_>, out: &mut Vec<Row>) {
 }
 
 fn growth(found: &Found<'_>, out: &mut Vec<Row>) {
-    let figures: Vec<&Finding> = found.rows.iter().filter_map(Row::finding).collect();
-    for few in figures.iter().filter(|figure| figure.id.starts_with("wide") && figure.id.ends_with(".1000")) {
-        let Some(series) = few.id.strip_suffix("1000") else { continue };
-        let Some(many) = found.counts(series).last().copied().filter(|many| *many > 1_000) else { continue };
-        let whose = series.strip_prefix("wide-").map(|peer| Peer::title(peer.trim_end_matches('.')));
-        let whose = whose.map_or_else(String::new, |whose| format!("{whose}: "));
-        let what = format!("{whose}CPU per delivery to {many} members / to 1,000");
-        out.extend(found.ratio(&format!("{series}growth"), what, &format!("{series}{many}"), &few.id));
+    let peers =
+        found.peers("wide-").into_iter().map(|peer| (format!("wide-{peer}."), format!("{}: ", Peer::title(&peer))));
+    for (series, whose) in std::iter::once(("wide.".to_owned(), String::new())).chain(peers) {
+        if let Some(many) = found.counts(&series).last().filter(|many| **many > 1_000) {
+            let what = format!("{whose}CPU per delivery to {many} members / to 1,000");
+            out.extend(found.ratio(
+                &format!("{series}growth"),
+                what,
+                &format!("{series}{many}"),
+                &format!("{series}1000"),
+            ));
+        }
     }
     let Some((idle, command)) = found.row("idle.rss") else { return };
     let plateaus = idle.detail.get("plateaus").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
