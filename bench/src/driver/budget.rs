@@ -81,7 +81,7 @@ pub const PROMISES: [(&str, &str); 33] = [
     ("overload-flat.goodput", "the same, nothing of low priority"),
     ("overload.recovery", "seconds until an overloaded node answers as before"),
     ("hostile.p99_ratio", "p99 of 2,000 healthy beside 5,000 slow handshakes and 2,000 slow readers / quiet"),
-    ("churn.rss_growth", "growth of resident memory by a second 100,000 connections, %"),
+    ("churn.rss_growth", "growth of resident memory by 100,000 more connections, %"),
     ("storm.back", "seconds until all who lost their node are back"),
     ("storm.p99_ratio", "p99 of the healthy beside that storm / quiet"),
     ("storm.missing", "clients that did not come back"),

@@ -144,12 +144,12 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
         What::Churn => vec![alone(&format!(
             "churn --sources 64 --count {} --rounds {}",
             depth.pick("5000", "100000", "100000"),
-            depth.pick("2", "2", "4")
+            depth.pick("2", "2", "6")
         ))],
         What::Hostile => hostile(depth),
         What::Relay => {
             // a p99 that is more than somebody's fourth worst message asks for seconds
-            let (rounds, seconds) = (depth.pick("3", "7", "11"), depth.pick("0.7", "2.5", "3"));
+            let (rounds, seconds) = (depth.pick("3", "7", "11"), depth.pick("0.7", "2", "3"));
             let (members, counted) = (depth.pick("1,400", "1,400", "1,100,1000"), depth.pick("200", "300", "600"));
             let words =
                 words(&format!("relay --rounds {rounds} --seconds {seconds} --members {members} --counted {counted}"));
@@ -227,7 +227,7 @@ fn fanout(depth: Depth) -> Vec<Play> {
 /// One node with the memory store and two nodes over Redis in turn; one node over Redis, in a full run; and what Redis does for rooms of two
 /// sizes when as much is said in both.
 fn nodes(depth: Depth) -> Vec<Play> {
-    let seconds = depth.pick("1", "2", "3");
+    let seconds = depth.pick("1", "1.5", "3");
     let many = |id: &str| format!("fanout --members 1000,5000 --seconds {seconds} --warm-up 0.5 --id {id}");
     let over = |nodes: u16, text: &str| Play::Fleet { words: words(text), nodes, profile: Profile::default() };
     let round = [alone(&many("nodes0")), over(2, &many("nodes2"))];
@@ -237,13 +237,13 @@ fn nodes(depth: Depth) -> Vec<Play> {
         plays.push(over(1, &many("nodes1")));
     }
     let even =
-        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "4", "10"));
-    plays.push(over(2, &even));
+        format!("fanout --members 10,400 --messages 100 --seconds {} --id nodes2-even", depth.pick("2", "2", "5"));
+    plays.extend(vec![over(2, &even); depth.pick(1, 2, 5)]);
     plays
 }
 
 fn load(depth: Depth) -> Vec<Play> {
-    let seconds = depth.pick("1", "3", "10");
+    let seconds = depth.pick("1", "2", "10");
     let play = |words| Play::Alone { words, profile: Profile::default(), peers: Peers::None };
     let rooms =
         format!("load --sessions 4000 --room-size 4 --mix room=1 --rate 6000 --seconds {seconds} --id load.rooms");

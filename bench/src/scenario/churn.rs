@@ -1,5 +1,5 @@
-//! Connects and closes in large numbers, twice. What the server holds afterwards (descriptors, its own connection
-//! gauge) must be what it held before, and the second round must not grow its memory.
+//! Connects and closes in large numbers, in rounds. What the server holds afterwards (descriptors, its own connection
+//! gauge) must be what it held before, and the rounds behind the first must not grow its memory.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::Aim;
-use crate::finding::Finding;
+use crate::finding::{Finding, line};
 use crate::message::{self, Kind};
 use crate::proc::Memory;
 use crate::socket::{ConnId, Gone, Net, Player};
@@ -23,7 +23,7 @@ pub struct Churn {
     /// Connects and closes of a round.
     #[arg(long, default_value_t = 100_000)]
     pub count: usize,
-    /// Rounds; memory is compared between the first and the last.
+    /// Rounds; what a round adds to the memory is the slope over all of them.
     #[arg(long, default_value_t = 2)]
     pub rounds: usize,
     /// The server's gauge of open connections.
@@ -165,14 +165,19 @@ pub fn run(options: &Churn) -> Outcome<()> {
 }
 
 fn report(options: &Churn, baseline: Held, before: Memory, rounds: &[(Memory, Held, Value)]) -> Outcome<()> {
-    let (Some((first, ..)), Some((last, held, _))) = (rounds.first(), rounds.last()) else { return Ok(()) };
-    let growth = (last.rss as f64 / first.rss as f64 - 1.0) * 100.0;
+    let (Some((first, ..)), Some((_, held, _))) = (rounds.first(), rounds.last()) else { return Ok(()) };
+    let points: Vec<(f64, f64)> =
+        (1u32..).zip(rounds).map(|(round, (memory, ..))| (f64::from(round), memory.rss as f64)).collect();
+    let (slope, _) = line(&points).ok_or("one round has no slope")?;
+    let growth = slope / first.rss as f64 * 100.0;
     let detail = json!({
         "baseline": baseline.json(), "rss_before": before.rss,
         "rounds": rounds.iter().map(|(_, _, line)| line).collect::<Vec<_>>(),
     });
     let what = |what: &str| format!("{what} after {} × {} connections", rounds.len(), options.count);
-    Finding::new("churn.rss_growth", what("growth of resident memory, last round,"), growth, "%", detail).print()?;
+    let growing =
+        format!("growth of resident memory by {} more connections, slope over {} rounds", options.count, rounds.len());
+    Finding::new("churn.rss_growth", growing, growth, "%", detail).print()?;
     let descriptors = held.descriptors as f64 - baseline.descriptors as f64;
     Finding::new("churn.descriptors", what("descriptors not given back"), descriptors, "", Value::Null).print()?;
     let Some((now, then)) = held.gauge.zip(baseline.gauge) else { return Ok(()) };

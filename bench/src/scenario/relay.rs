@@ -13,6 +13,7 @@ use super::{Aim, rest};
 use crate::finding::{Finding, line, median, rounded, spread};
 use crate::histogram::Histogram;
 use crate::message::{self, Kind};
+use crate::meter::{Beside, Meter};
 use crate::proc::Probe;
 use crate::redis::{self, Redis};
 use crate::socket::{ConnId, Net, Player};
@@ -60,6 +61,17 @@ pub struct Relay {
     /// Handshakes whose scripts are counted.
     #[arg(long, default_value_t = 500)]
     pub handshakes: usize,
+}
+
+impl Relay {
+    fn beside(&self) -> Beside {
+        Beside {
+            other: Some(self.other),
+            other_pid: Some(self.other_pid),
+            redis: Some(self.redis),
+            redis_pid: Some(self.redis_pid),
+        }
+    }
 }
 
 /// Messages of one half round.
@@ -236,7 +248,7 @@ fn latency(bench: &mut Bench<'_>) -> Outcome<()> {
     let ratios: Vec<f64> = p99.iter().zip(raw99).map(|(ours, raw)| ours / raw).collect();
     let detail = json!({
         "rounds": options.rounds, "rate": options.rate, "p50_us": p50, "p99_us": p99, "raw_p50_us": raw50,
-        "raw_p99_us": raw99, "generator_late_p99_us": late, "ratio_spread": spread(&ratios),
+        "raw_p99_us": raw99, "generator_late_p99_us": late, "spread": spread(&ratios),
     });
     let figure = |id: &str, what: &str, list: &[f64]| {
         Finding::new(id, format!("{what}, median of {} rounds", options.rounds), median(list), "µs", json!(null))
@@ -264,12 +276,12 @@ fn spent(before: [u64; 3], after: [u64; 3], began: u64) -> Spent {
 fn cost(bench: &mut Bench<'_>) -> Outcome<()> {
     let options = bench.options;
     let total = options.counted;
+    let mut meter = Meter::of(&options.aim, &options.beside())?;
     let mut costs = Vec::new();
     for members in &options.members {
         let (sender, receivers) = bench.pair(&format!("room.cost-{members}"), *members)?;
         let receiver = receivers.last().ok_or("no receiver")?.id;
-        // what a thousand newcomers set off is over
-        rest(&mut bench.net, Duration::from_secs(3))?;
+        meter.settle(&mut bench.net)?;
         // a larger room takes the nodes longer, and Redis must not know
         let rate = options.rate.min(20_000.0 / *members as f64).max(20.0);
         let (calls, cpu, began) = (redis::all(&bench.redis.calls()?), bench.cpu()?, clock::now_ns());
