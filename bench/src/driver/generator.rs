@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::plan::ED25519_FILE;
 use super::server::{FIRST, Server, pinned};
-use super::{Run, say};
+use super::{Run, say, setting};
 use crate::finding::Finding;
 use crate::{Outcome, proc};
 
@@ -100,7 +100,7 @@ impl Generator {
             if line.get("event").is_some() {
                 say(&format!("   {line}"));
             } else {
-                take(serde_json::from_value(line)?);
+                take(setting::told(serde_json::from_value(line)?));
             }
         }
         let status = self.child.wait()?;

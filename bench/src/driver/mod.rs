@@ -33,6 +33,8 @@ pub mod rounds;
 pub mod row;
 /// The server under test.
 pub mod server;
+/// In which setting a figure was taken.
+pub mod setting;
 /// What one of each costs, for the capacity calculator.
 pub mod slopes;
 /// One play, from the server's start to its end.

@@ -171,11 +171,11 @@ pub fn of(what: What, depth: Depth) -> Vec<Play> {
 fn idle(depth: Depth) -> Vec<Play> {
     let plateaus = depth.pick("1000,2000,3000", "5000,10000,15000", "3000,6000,9000,12000,15000");
     let settle = depth.pick("1", "2", "4");
-    let peers = depth.pick("1000,2000", "2000,6000", "2000,4000,6000");
+    let peers = depth.pick("1000,2000", "5000,15000", "5000,10000,15000");
     vec![
         alone(&format!("idle --plateaus {plateaus} --settle {settle}")),
         over_tls(&format!("idle --plateaus {plateaus} --settle {settle} --id idle-tls")),
-        // what the peers hold is asked of them alone, at counts that all of them reach
+        // beside the peers, at counts that all of them reach: what a process keeps in reserve hides the first thousands
         Play::Alone {
             words: words(&format!("idle --plateaus {peers} --settle {} --id idle-small", depth.pick("1", "1", "3"))),
             profile: Profile::default(),
